@@ -109,7 +109,7 @@ class MountSpec(Model):
 
     uri: str = Field(min_length=1, examples=["az://datasets/imagenet"])
     """The container, and the folder in it."""
-    path: str = Field(pattern=r"^/[^\0]+$", examples=["/mnt/imagenet"])
+    path: str = Field(pattern=r"^/[^\x00]+$", examples=["/mnt/imagenet"])
     """Where it appears, absolute."""
     profile: Literal["dataset", "checkpoints", "models", "shared"] = "shared"
     """How the mount is tuned."""
@@ -146,7 +146,7 @@ class LocalSpec(Model):
 
     dashboard_port: int | None = Field(default=None, ge=1024, le=65535)
     """The dashboard's port; default: any free one."""
-    object_store_directory: str | None = Field(default=None, pattern=r"^/[^\0]+$")
+    object_store_directory: str | None = Field(default=None, pattern=r"^/[^\x00]+$")
     """Where object stores are mapped when /dev/shm is too small; slower on a disk."""
 
 
