@@ -1,0 +1,80 @@
+# The commands of this project; `make` alone lists them. Needs Linux, Python >= 3.10 and git; the rest goes into .venv.
+#   PYTHON=python3.12 make demo       the interpreter that makes .venv
+#   make demo INSTALL=".venv/bin/python -m pip install"    pip instead of uv (say, where only pip knows your index)
+#   make test ARGS="tests/spec -x"    arguments for pytest
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+ARGS ?=
+INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
+export RAY_USAGE_STATS_ENABLED := 0
+
+# Stamps say what .venv holds; they are older than the files that decide what belongs into it when that has changed.
+VENV := .venv/.stamp-venv
+LAB := .venv/.stamp-lab
+DEV := .venv/.stamp-dev
+SERVERS := .venv/.stamp-servers
+
+.PHONY: help demo test test-fast lab check format bench docs wheel constraints clean
+
+help: ## Lists these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(LAB) ## Executes the quickstart notebook on a real cluster; results in build/demo/
+	@$(BIN)/python scripts/demo.py $(ARGS)
+
+test: $(DEV) $(SERVERS) ## Runs all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(DEV) ## Runs the tests that need no cluster, no browser and little time
+	@$(BIN)/python -m pytest -m "not (slow or ray or browser or gpu)" $(ARGS)
+
+lab: $(LAB) ## Opens JupyterLab with the tutorials
+	@$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
+
+check: $(DEV) ## Lint, format, types, layers, notebooks, sizes, docs
+	@bash scripts/check.sh
+
+format: $(DEV) ## Mends what lint and format can mend
+	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format --quiet .
+
+bench: $(DEV) ## Prints the figures that the docs give, measured here
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+docs: $(DEV) ## Builds the documentation into build/docs/
+	@$(BIN)/mkdocs build --quiet --strict --site-dir build/docs && echo "build/docs/index.html"
+
+wheel: $(DEV) ## Builds the wheel into dist/
+	@$(BIN)/python -m hatchling build --target wheel
+
+constraints: $(VENV) ## Resolves anew what constraints.txt pins
+	@$(BIN)/python scripts/freeze_constraints.py
+
+clean: ## Removes .venv and everything that was built; refuses while clusters of it run
+	@if [ -x $(BIN)/azray ] && ! $(BIN)/azray list --json | $(BIN)/python -c 'import json,sys; sys.exit(bool(json.load(sys.stdin)))'; \
+	then echo "clusters are running out of this .venv: end them first (.venv/bin/azray list, .venv/bin/azray down NAME)"; exit 1; fi
+	@rm -rf .venv build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV): scripts/make_venv.sh
+	@bash scripts/make_venv.sh
+	@touch $@
+
+$(LAB): $(VENV) pyproject.toml constraints.txt
+	@echo "installing azray-lab[lab] into .venv"
+	@$(INSTALL) -c constraints.txt -e ".[lab]"
+	@touch $@
+
+$(DEV): $(LAB)
+	@echo "installing azray-lab[lab,azure,kube,dev] into .venv"
+	@$(INSTALL) -c constraints.txt -e ".[lab,azure,kube,dev]"
+	@touch $@
+
+$(SERVERS): $(DEV) scripts/install_test_servers.py
+	@$(BIN)/python scripts/install_test_servers.py
+	@touch $@
