@@ -1,0 +1,289 @@
+"""Text and HTML for people: tables, the rows of an operation, the state of a cluster. Pure functions of values.
+
+The HTML works without JavaScript and without an extension: real tables, words beside colours, Jupyter's `--jp-*`
+variables with fallbacks for hosts that have none.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from azray_lab.operation import Event, Operation, Row
+
+_FONT = "color:var(--jp-ui-font-color1,inherit);font-family:var(--jp-ui-font-family,sans-serif);font-size:0.9em"
+_CELL = "text-align:left;padding:2px 12px 2px 0;vertical-align:top"
+_RULE = "border-bottom:1px solid var(--jp-border-color2,#bdbdbd)"
+
+# A colour only repeats what the word beside it says.
+_COLOURS = {
+    "done": "var(--jp-success-color1,#2e7d32)",
+    "running": "var(--jp-success-color1,#2e7d32)",
+    "starting": "var(--jp-info-color1,#0277bd)",
+    "stopping": "var(--jp-info-color1,#0277bd)",
+    "degraded": "var(--jp-warn-color1,#b26a00)",
+    "lost": "var(--jp-error-color1,#c62828)",
+    "failed": "var(--jp-error-color1,#c62828)",
+}
+
+
+def escape(value: object) -> str:
+    """`value` as text that is safe inside HTML, in an attribute as well."""
+    return html.escape(str(value), quote=True)
+
+
+def seconds(value: float) -> str:
+    """A duration for people: `0.4 s`, `75 s`, `3 min 20 s`."""
+    if value < 10:  # noqa: PLR2004 - below ten seconds a tenth is worth a digit
+        return f"{value:.1f} s"
+    whole = round(value)
+    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"  # noqa: PLR2004 - as people count
+
+
+@dataclass(frozen=True)
+class View:
+    """A value that faces can show: its text, its HTML and its JSON."""
+
+    data: Any
+    text: str
+    markup: str = ""
+
+    def to_dict(self) -> Any:
+        """The JSON value that `--json` prints."""
+        return self.data
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return self.markup or f"<pre>{escape(self.text)}</pre>"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; `data` is what `--json` prints, `title` is also said when there are no rows."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    data: Any = None
+
+    def to_dict(self) -> Any:
+        """`data`, or a list with one object a row when there is none."""
+        if self.data is not None:
+            return self.data
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return self.title
+        return "\n".join(aligned([[c.upper() for c in self.columns], *self.rows]))
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return frame(table_html(self.title, self.columns, self.rows))
+
+
+def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
+    """`rows` as lines of text whose columns stand below each other."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def frame(inner: str, *, live: bool = False) -> str:
+    """The element that every HTML of ours stands in; `live` lets screen readers tell its changes."""
+    polite = ' role="status" aria-live="polite"' if live else ""
+    return f'<div class="azray"{polite} style="{_FONT}">{inner}</div>'
+
+
+def word(state: str) -> str:
+    """A state as HTML: the word, and its colour where it has one."""
+    colour = _COLOURS.get(state)
+    style = f' style="color:{colour};font-weight:600"' if colour else ""
+    return f"<span{style}>{escape(state)}</span>"
+
+
+def table_html(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table with a caption; the first cell of each row is its header, a column named `state` gets its colours."""
+    if not rows:
+        return f"<p>{escape(title)}</p>"
+    head = "".join(f'<th scope="col" style="{_CELL};{_RULE}">{escape(column)}</th>' for column in columns)
+    body = "".join(f"<tr>{_row_html(columns, row)}</tr>" for row in rows)
+    caption = f'<caption style="text-align:left;padding-bottom:4px">{escape(title)}</caption>'
+    inner = f"{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<table style="border-collapse:collapse">{inner}</table>'
+
+
+def _row_html(columns: Sequence[str], row: Sequence[object]) -> str:
+    cells = [word(str(cell)) if column == "state" else escape(cell) for column, cell in zip(columns, row, strict=True)]
+    first, rest = cells[0], cells[1:]
+    return f'<th scope="row" style="{_CELL}">{first}</th>' + "".join(f'<td style="{_CELL}">{c}</td>' for c in rest)
+
+
+# Operations.
+
+
+def remaining(rows: Sequence[Row], expected: Mapping[str, float], now: float) -> float | None:
+    """The seconds that an operation should still take, from what its stages took before; None when nothing is known."""
+    if not expected:
+        return None
+    begun = {row.stage: row for row in rows}
+    return sum(_rest(begun.get(stage), usual, now) for stage, usual in expected.items())
+
+
+def _rest(row: Row | None, usual: float, now: float) -> float:
+    if row is None:
+        return usual
+    return max(usual - (now - row.began), 0.0) if row.state == "running" else 0.0
+
+
+def row_cells(row: Row, now: float) -> tuple[str, str, str, str]:
+    """A stage as four cells: stage, state, time, message."""
+    took = seconds((row.ended if row.ended is not None else now) - row.began)
+    if row.state == "running" and row.fraction is not None:
+        took += f", {row.fraction:.0%}"
+    elif row.state == "running" and row.expected:
+        took += f" of about {seconds(row.expected)}"
+    return row.stage, row.state, took, row.message
+
+
+def headline(operation: Operation[Any]) -> str:
+    """One line about an operation: how it stands, how long it has run, how long it should still take."""
+    state, now = outcome(operation), operation.elapsed
+    if state != "running":
+        return f"{operation.name}: {state} after {seconds(ended(operation))}"
+    rest = remaining(_rows(operation), operation.expected, now)
+    about = f", about {seconds(rest)} left" if rest else ""
+    return f"{operation.name}: running for {seconds(now)}{about}"
+
+
+def outcome(operation: Operation[Any]) -> str:
+    """How an operation stands: `running`, `done`, `cancelled` or `failed`."""
+    last = operation.events[-1:] if operation.done else ()
+    if not last:
+        return "running"
+    if last[0].kind == "result":
+        return "done"
+    error = last[0].data.get("error")
+    return "cancelled" if isinstance(error, Mapping) and error.get("code") == "Cancelled" else "failed"
+
+
+def ended(operation: Operation[Any]) -> float:
+    """How many seconds an operation ran, until now when it still runs."""
+    return operation.events[-1].seconds if operation.done and operation.events else operation.elapsed
+
+
+def operation_text(operation: Operation[Any]) -> str:
+    """An operation as lines of text: its headline, a line for each stage, its notes."""
+    lines = aligned(row_cells(row, operation.elapsed) for row in _rows(operation))
+    return "\n".join([headline(operation), *(f"  {line}" for line in (*lines, *_notes(operation.events)))])
+
+
+def operation_html(operation: Operation[Any]) -> str:
+    """An operation as a live region: its headline, a table of its stages, its notes, and the error that ended it."""
+    rows = [row_cells(row, operation.elapsed) for row in _rows(operation)]
+    parts = [table_html(headline(operation), ("stage", "state", "time", "message"), rows)]
+    parts += [f"<p>{escape(note)}</p>" for note in _notes(operation.events)]
+    return frame("".join(parts), live=True)
+
+
+def _rows(operation: Operation[Any]) -> list[Row]:
+    from azray_lab.operation import fold
+
+    return fold(operation.events, operation.expected)
+
+
+def _notes(events: Iterable[Event]) -> list[str]:
+    return [f"note: {event.message}" for event in events if event.kind == "note"]
+
+
+def event_line(event: Event) -> str:
+    """An event as one plain line for a log; an empty string for what is not worth a line."""
+    if event.kind == "note":
+        return f"note: {event.message}"
+    if event.kind in {"result", "error"} or (event.kind == "progress" and not event.message):
+        return ""
+    about = f": {event.message}" if event.message else ""
+    share = f" {event.fraction:.0%}" if event.fraction is not None else ""
+    return f"{event.seconds:6.1f} s  {event.stage} {event.kind}{share}{about}"
+
+
+# Clusters.
+
+
+class NodeView(Protocol):
+    """What a table of nodes shows of a node."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def role(self) -> str: ...  # noqa: D102
+    @property
+    def state(self) -> str: ...  # noqa: D102
+    @property
+    def resources(self) -> Mapping[str, float]: ...  # noqa: D102
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+
+
+class StatusView(Protocol):
+    """What the view of a cluster shows; `targets.base.ClusterStatus` has it."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def target(self) -> str: ...  # noqa: D102
+    @property
+    def state(self) -> str: ...  # noqa: D102
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+    @property
+    def nodes(self) -> Sequence[NodeView]: ...  # noqa: D102
+    @property
+    def address(self) -> str: ...  # noqa: D102
+    @property
+    def dashboard_url(self) -> str: ...  # noqa: D102
+    def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
+
+
+_NODE_COLUMNS = ("node", "role", "state", "resources", "reason")
+
+
+def status(state: StatusView) -> View:
+    """A cluster as it is: one line, where it answers, and its nodes."""
+    rows = [(n.name, n.role, n.state, _resources(n.resources), n.reason) for n in state.nodes]
+    facts = [("address", state.address), ("dashboard", state.dashboard_url)]
+    return View(state.to_dict(), _status_text(state, facts, rows), _status_html(state, facts, rows))
+
+
+def _status_text(state: StatusView, facts: list[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"{state.name}: {state.state} ({state.target})" + (f": {state.reason}" if state.reason else "")]
+    lines += [f"  {name}: {value}" for name, value in facts if value]
+    if rows:
+        lines += [f"  {line}" for line in aligned([[c.upper() for c in _NODE_COLUMNS], *rows])]
+    return "\n".join(lines)
+
+
+def _status_html(state: StatusView, facts: list[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
+    reason = f": {escape(state.reason)}" if state.reason else ""
+    head = f"<p><strong>{escape(state.name)}</strong>: {word(state.state)} ({escape(state.target)}){reason}</p>"
+    items = "".join(f"<li>{escape(name)}: <code>{escape(value)}</code></li>" for name, value in facts if value)
+    return frame(head + (f"<ul>{items}</ul>" if items else "") + table_html("nodes", _NODE_COLUMNS, rows))
+
+
+def _resources(resources: Mapping[str, float]) -> str:
+    shown = {name: amount for name, amount in resources.items() if not name.startswith(("node:", "object_store"))}
+    return ", ".join(_resource(name, amount) for name, amount in sorted(shown.items()))
+
+
+def _resource(name: str, amount: float) -> str:
+    return f"{name} {amount / 2**30:.1f} GiB" if name == "memory" else f"{name} {amount:g}"
