@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import socket
 import ssl
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
@@ -20,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 from azray_lab.errors import AzRayError, ClusterLostError, CredentialError, DeadlineError, JobError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from azray_lab.targets.base import Endpoint
 
@@ -33,6 +35,30 @@ _BLOCK = 1 << 16
 
 class NotThereError(Exception):
     """The dashboard answered 404; the caller knows what was asked for and raises the error that names it."""
+
+
+class Stream:
+    """The bytes of an answer as they come, in blocks of up to 64 KiB."""
+
+    def __init__(
+        self, answer: http.client.HTTPResponse, ours: Callable[[str], contextlib.AbstractContextManager[None]]
+    ) -> None:
+        self._answer = answer
+        self._ours = ours
+        # The connection forgets its socket when the server says that it will close it; the file still has it.
+        self._socket: int | None = answer.fileno()
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._ours("reading the answer"):
+            while block := self._answer.read1(_BLOCK):
+                yield block
+
+    def cut(self) -> None:
+        """Ends the stream from another thread: whoever is reading gets its end."""
+        number, self._socket = self._socket, None
+        if number is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
 
 
 class Dashboard:
@@ -63,15 +89,10 @@ class Dashboard:
             answer.read()
 
     @contextlib.contextmanager
-    def stream(self, path: str, *, seconds: float | None, **query: Any) -> Iterator[Iterator[bytes]]:
-        """The answer's bytes as they come, in blocks of up to 64 KiB; `seconds` without any byte raise DeadlineError."""
+    def stream(self, path: str, *, seconds: float | None, **query: Any) -> Iterator[Stream]:
+        """The answer's bytes as they come; `seconds` without any byte raise DeadlineError, None waits on."""
         with self._answer("GET", path, query, None, seconds) as answer:
-            yield self._blocks(answer)
-
-    def _blocks(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
-        with self._ours("reading the answer"):
-            while block := answer.read1(_BLOCK):
-                yield block
+            yield Stream(answer, self._ours)
 
     @contextlib.contextmanager
     def _answer(

@@ -99,8 +99,9 @@ def upload(dashboard: Dashboard, package: Package) -> bool:
 
 def walk(directory: Path) -> Iterator[File]:
     """The files of `directory` that travel, in the order of their names. Links are followed, each folder once."""
-    rules = [(base, spec) for base in _above(directory) if (spec := _spec(base))]
-    yield from _walk(directory, directory, rules, {directory.resolve()})
+    root = directory.resolve()
+    rules = [(base, spec) for base in _above(root) if (spec := _spec(base))]
+    yield from _walk(root, root, rules, {root})
 
 
 def _walk(root: Path, folder: Path, rules: list[tuple[Path, GitIgnoreSpec]], seen: set[Path]) -> Iterator[File]:
@@ -138,7 +139,7 @@ def _unreadable(path: Path, error: OSError) -> JobError:
 def _above(directory: Path) -> list[Path]:
     """The folders above `directory`, root first, down from the one that is a git repository's root."""
     above: list[Path] = []
-    folder = directory.resolve()
+    folder = directory
     while not (folder / ".git").exists():
         if folder.parent == folder:
             return []
@@ -162,18 +163,12 @@ def _spec(folder: Path) -> GitIgnoreSpec | None:
 
 
 def _ignored(path: Path, rules: list[tuple[Path, GitIgnoreSpec]], *, folder: bool) -> bool:
-    # The rule nearest to the file wins, as in git: a deeper .gitignore can take back (`!name`) what an upper one left out.
+    # The rule nearest to the file wins, as in git: a deeper .gitignore takes back (`!name`) what an upper one left out.
     for base, spec in reversed(rules):
-        name = _relative(path, base)
-        verdict = spec.check_file(name + "/" if folder else name).include
-        if verdict is not None:
+        name = path.relative_to(base).as_posix()
+        if (verdict := spec.check_file(name + "/" if folder else name).include) is not None:
             return verdict
     return False
-
-
-def _relative(path: Path, base: Path) -> str:
-    inside = path if path.is_relative_to(base) else path.parent.resolve() / path.name
-    return inside.relative_to(base).as_posix() if inside.is_relative_to(base) else path.name
 
 
 def _write(
