@@ -76,5 +76,5 @@ $(DEV): $(LAB)
 	@touch $@
 
 $(SERVERS): $(DEV) scripts/install_test_servers.py
-	@$(BIN)/python scripts/install_test_servers.py
-	@touch $@
+	@status=0; $(BIN)/python scripts/install_test_servers.py || status=$$?; \
+	case $$status in 0) touch $@ ;; 3) ;; *) exit $$status ;; esac   # 3: a part is missing; tried again next time

@@ -22,7 +22,8 @@ def resolve() -> list[str]:
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--upgrade"]
     command += [argument for extra in EXTRAS for argument in ("--extra", extra)]
-    done = subprocess.run([*command, "pyproject.toml", "-"], cwd=ROOT, input="uv\n", capture_output=True, text=True)
+    command += ["pyproject.toml", "-"]
+    done = subprocess.run(command, cwd=ROOT, input="uv\n", capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     return [line for line in done.stdout.splitlines() if "==" in line]
