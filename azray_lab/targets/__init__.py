@@ -1,0 +1,1 @@
+"""Where clusters run: one contract (`base`), one room per target, which know nothing of each other."""

@@ -1,0 +1,250 @@
+"""The contract of a target: its few verbs, and the plain values that they exchange.
+
+Light on purpose: `azray status` and `azray list` read handles and statuses without pydantic and without Ray.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from azray_lab.errors import CredentialError, InsecureFileError, RegistryError
+
+if TYPE_CHECKING:
+    from azray_lab.operation import Operation
+    from azray_lab.spec.models import ClusterSpec
+
+State = Literal["starting", "running", "degraded", "lost", "stopping", "down"]
+HANDLE_VERSION = 1
+
+
+def read_token(path: str | Path) -> str:
+    """The token in `path`; InsecureFileError when others may read the file, CredentialError when it is not there."""
+    file = Path(path)
+    try:
+        mode = stat.S_IMODE(os.stat(file).st_mode)
+    except OSError as error:
+        raise CredentialError(
+            f"the cluster's token {file} cannot be read",
+            cause=error.strerror or str(error),
+            next_step="azray list (is the cluster still there?)",
+            path=str(file),
+        ) from error
+    if mode & 0o077:
+        raise InsecureFileError(
+            f"the token {file} can be read by others",
+            cause=f"its mode is {mode:04o}",
+            next_step=f"chmod 600 {file}; if others use this machine, azray down and up for a new token",
+            path=str(file),
+            mode=f"{mode:04o}",
+        )
+    return file.read_text().strip()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How to reach a cluster: GCS as `host:port`, the dashboard's URL, and the file that holds its token."""
+
+    address: str
+    dashboard_url: str
+    token_path: str
+
+    def headers(self) -> dict[str, str]:
+        """The HTTP header that the dashboard and the Jobs API ask for. The token is read now, and not kept."""
+        return {"Authorization": f"Bearer {read_token(self.token_path)}"}
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which Ray's own commands and `ray.init()` in another process find this cluster."""
+        return {
+            "RAY_ADDRESS": self.address,
+            "RAY_API_SERVER_ADDRESS": self.dashboard_url,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": self.token_path,
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+
+
+@dataclass(frozen=True)
+class Handle:
+    """Plain JSON that finds a cluster again; never a secret.
+
+    `phase` is what was last wanted (`starting`, `up`, `stopping`); what really is, `status` reads. `created` is in
+    seconds since 1970, `maker` the process that works on it, `details` belong to the target.
+    """
+
+    name: str
+    target: str
+    id: str
+    spec: Mapping[str, Any]
+    created: float
+    phase: Literal["starting", "up", "stopping"] = "starting"
+    maker: Mapping[str, Any] = field(default_factory=dict)
+    address: str = ""
+    dashboard_url: str = ""
+    token_path: str = ""
+    ray_version: str = ""
+    python_version: str = ""
+    timeline: tuple[Mapping[str, Any], ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How to reach the cluster."""
+        return Endpoint(self.address, self.dashboard_url, self.token_path)
+
+    def but(self, **changes: Any) -> Handle:
+        """This handle with other values."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The handle as JSON, with the version of its form."""
+        return {"version": HANDLE_VERSION, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Handle:
+        """The handle that `to_dict` made; RegistryError when a key is missing or of the wrong kind."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        try:
+            handle = cls(**{key: value for key, value in data.items() if key in known})
+        except TypeError as error:
+            raise RegistryError("a handle is not complete", cause=str(error)) from error
+        if not isinstance(handle.name, str) or not isinstance(handle.spec, Mapping):
+            raise RegistryError("a handle is not of the right form", cause="name or spec is of the wrong kind")
+        return handle.but(timeline=tuple(handle.timeline))
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """A node as it is: `role` is head or worker; `resources` as Ray has them (memory in bytes)."""
+
+    name: str
+    role: str
+    group: str
+    state: str
+    reason: str = ""
+    pid: int | None = None
+    node_id: str = ""
+    ip: str = ""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The node as plain JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class LeaseStatus:
+    """A cluster's lease: limits in seconds (None: no limit), and when it ends (seconds since 1970).
+
+    `idle_since` is when the cluster was first seen without work, None while it works.
+    """
+
+    idle: float | None = None
+    max: float | None = None
+    expires: float | None = None
+    idle_since: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The lease as plain JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """A cluster as it really is; `reason` says why it is in this state where that is not plain."""
+
+    name: str
+    target: str
+    state: State
+    reason: str = ""
+    nodes: tuple[NodeStatus, ...] = ()
+    address: str = ""
+    dashboard_url: str = ""
+    ray_version: str = ""
+    python_version: str = ""
+    created: float = 0.0
+    lease: LeaseStatus = LeaseStatus()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as plain JSON, the document of `azray status --json`."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """A node as `up` would start it."""
+
+    name: str
+    group: str
+    resources: Mapping[str, float]
+    labels: Mapping[str, str]
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """What `up` would create: `nodes`, the exact `bodies` (commands or requests), notes, and what stands against it."""
+
+    nodes: tuple[PlannedNode, ...]
+    notes: tuple[str, ...] = ()
+    blockers: tuple[str, ...] = ()
+    price_per_hour: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain JSON."""
+        return dataclasses.asdict(self)
+
+
+Save = Callable[[Handle], None]
+
+
+class Target(Protocol):
+    """What a target can do. Each verb is safe to repeat; waits and progress go through the operation."""
+
+    kind: str
+
+    def plan(self, spec: ClusterSpec) -> TargetPlan:
+        """What `up` would create; creates nothing."""
+        ...
+
+    def up(self, spec: ClusterSpec, handle: Handle | None, operation: Operation[Any], save: Save) -> Handle:
+        """Brings the cluster to what `spec` says; `save` gets each new handle. Removes what it made when it fails."""
+        ...
+
+    def find(self) -> list[Handle]:
+        """The clusters that run here, from the truth (processes, tags, labels), whether registered or not."""
+        ...
+
+    def state(self, handle: Handle) -> State:
+        """The state by a look that costs no request; for lists."""
+        ...
+
+    def status(self, handle: Handle) -> ClusterStatus:
+        """The cluster as it really is, in one snapshot."""
+        ...
+
+    def scale(self, handle: Handle, spec: ClusterSpec, operation: Operation[Any], save: Save) -> Handle:
+        """Starts the nodes that `spec` has and the cluster lacks, and ends those that it no longer has."""
+        ...
+
+    def extend(self, handle: Handle, seconds: float) -> LeaseStatus:
+        """Moves the end of the lease by `seconds`, from now when it has none."""
+        ...
+
+    def logs(self, handle: Handle, node: str | None, *, follow: bool) -> Iterator[tuple[str, str]]:
+        """Lines of the nodes' own logs, each with the name of its node."""
+        ...
+
+    def address(self, handle: Handle) -> Endpoint:
+        """How to reach the cluster; ClusterLostError when it has no head."""
+        ...
+
+    def down(self, handle: Handle, operation: Operation[Any]) -> None:
+        """Ends the cluster, removes all it had and proves it; LeftoverError names what stays."""
+        ...

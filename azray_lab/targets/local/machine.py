@@ -1,0 +1,182 @@
+"""What this machine has, and what share of it each node of a cluster gets."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from azray_lab.errors import ResourceError
+from azray_lab.spec.models import NodeSpec
+
+# Ray's least object store (ray/_private/ray_constants.py, OBJECT_STORE_MINIMUM_MEMORY_BYTES, 2.60).
+MIN_OBJECT_STORE = 75 * 1024 * 1024
+# Ray gives its object store 30 % of the memory (DEFAULT_OBJECT_STORE_MEMORY_PROPORTION); here all nodes share it.
+_OBJECT_STORE_PART = 0.3
+_SHM_PART = 0.9
+# A node's own processes (raylet, agents, log monitor) take about this much, measured with Ray 2.60.
+NODE_MEMORY = 300 * 1024 * 1024
+# A session's logs and sockets; below this Ray's first log lines already fail.
+MIN_DISK = 200 * 1024 * 1024
+_CGROUP = Path("/sys/fs/cgroup")
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is here: logical CPUs, memory and its free part, /dev/shm's free part (bytes), GPUs by index."""
+
+    cpus: int
+    memory: int
+    free_memory: int
+    free_shm: int
+    gpus: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one node gets: counts and bytes; `visible_gpus` are the indices for CUDA_VISIBLE_DEVICES."""
+
+    cpus: int
+    gpus: int
+    memory: int
+    object_store: int
+    visible_gpus: tuple[str, ...] = ()
+    pretended: bool = False
+
+
+def measure(object_store_directory: str | None = None) -> Machine:
+    """Looks at this machine: affinity and control group for CPUs and memory, /proc for NVIDIA GPUs."""
+    memory = psutil.virtual_memory()
+    limit = _cgroup_number("memory.max") or memory.total
+    used = _cgroup_number("memory.current") or 0
+    store = object_store_directory or "/dev/shm"  # noqa: S108 - where Ray maps its object store
+    return Machine(
+        cpus=_cpus(),
+        memory=min(limit, memory.total),
+        free_memory=min(limit - used, memory.available) if limit < memory.total else memory.available,
+        free_shm=_free(store),
+        gpus=_nvidia_gpus(),
+    )
+
+
+def _free(directory: str) -> int:
+    try:
+        return shutil.disk_usage(directory).free
+    except OSError:
+        return 0
+
+
+def _cpus() -> int:
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
+
+
+def _cgroup_number(name: str) -> int | None:
+    try:
+        text = (_CGROUP / name).read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def _nvidia_gpus() -> tuple[str, ...]:
+    # The driver lists its GPUs here; the accelerators room will say much more about them.
+    found = sorted(Path("/proc/driver/nvidia/gpus").glob("*"))
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 - a fact about GPUs, not a setting of ours
+    if hidden is not None:
+        return tuple(part for part in re.split(r",\s*", hidden) if part) if found else ()
+    return tuple(str(i) for i in range(len(found)))
+
+
+def shares(machine: Machine, nodes: dict[str, NodeSpec]) -> dict[str, Share]:
+    """Divides `machine` among `nodes` (name -> spec): what a spec says counts, the rest is split evenly.
+
+    CPUs are logical and at least 1 a node, so that small machines run several nodes. ResourceError where memory,
+    /dev/shm or GPUs do not suffice.
+    """
+    count = len(nodes)
+    _check_memory(machine, count)
+    even = machine.free_memory // count
+    default_store = min(int(even * _OBJECT_STORE_PART), int(machine.free_shm * _SHM_PART) // count)
+    _check_shm(machine, nodes, default_store)
+    devices = list(machine.gpus)
+    out = {}
+    for name, spec in nodes.items():
+        store = spec.object_store_memory or default_store
+        wanted, visible = _take_gpus(name, spec, devices, count, len(machine.gpus))
+        out[name] = Share(
+            cpus=spec.cpus if spec.cpus is not None else max(1, machine.cpus // count),
+            gpus=wanted,
+            memory=spec.memory or max(even - store - NODE_MEMORY, 64 * _MIB),
+            object_store=store,
+            visible_gpus=visible,
+            pretended=bool(spec.gpus and spec.gpus.pretend),
+        )
+    return out
+
+
+def _take_gpus(
+    name: str, spec: NodeSpec, devices: list[str], nodes: int, total: int
+) -> tuple[int, tuple[str, ...]]:
+    if spec.gpus and spec.gpus.pretend:
+        return spec.gpus.count, ()
+    wanted = spec.gpus.count if spec.gpus else total // nodes
+    if wanted > len(devices):
+        raise ResourceError(
+            f"node {name} wants {wanted} GPUs",
+            cause=f"this machine has {total}, of which {len(devices)} are left",
+            next_step="give fewer, or `gpus: {count: %d, pretend: true}` to try things out without hardware" % wanted,
+            needed=wanted,
+            available=len(devices),
+        )
+    taken = tuple(devices[:wanted])
+    del devices[:wanted]
+    return wanted, taken
+
+
+def _check_memory(machine: Machine, count: int) -> None:
+    needed = count * (NODE_MEMORY + MIN_OBJECT_STORE)
+    if needed > machine.free_memory:
+        raise ResourceError(
+            f"{count} nodes do not fit into this machine's memory",
+            cause=f"they need about {needed // _MIB} MiB, {machine.free_memory // _MIB} MiB are free",
+            next_step=f"ask for at most {max(machine.free_memory // (NODE_MEMORY + MIN_OBJECT_STORE) - 1, 0)} workers",
+            needed=needed,
+            available=machine.free_memory,
+        )
+
+
+def _check_shm(machine: Machine, nodes: dict[str, NodeSpec], default_store: int) -> None:
+    stores = [spec.object_store_memory or max(default_store, MIN_OBJECT_STORE) for spec in nodes.values()]
+    if sum(stores) <= machine.free_shm:
+        return
+    raise ResourceError(
+        f"/dev/shm is too small for the object stores of {len(nodes)} nodes",
+        cause=f"they need {sum(stores) // _MIB} MiB, {machine.free_shm // _MIB} MiB are free",
+        next_step="enlarge it (docker run --shm-size=2g, or mount -o remount,size=2G /dev/shm), "
+        "or set local.object_store_directory to a folder on a disk (slower)",
+        needed=sum(stores),
+        available=machine.free_shm,
+    )
+
+
+def check_disk(directory: Path) -> None:
+    """ResourceError unless `directory` has room for a session's logs."""
+    free = _free(str(directory))
+    if free < MIN_DISK:
+        raise ResourceError(
+            f"{directory} has no space for a Ray session",
+            cause=f"{free // _MIB} MiB are free, {MIN_DISK // _MIB} MiB are needed",
+            next_step="free some space, or export AZRAY_RUNTIME_DIR=/some/short/folder on another disk",
+            needed=MIN_DISK,
+            available=free,
+        )
