@@ -99,10 +99,9 @@ def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def frame(inner: str, *, live: bool = False) -> str:
-    """The element that every HTML of ours stands in; `live` lets screen readers tell its changes."""
-    polite = ' role="status" aria-live="polite"' if live else ""
-    return f'<div class="azray"{polite} style="{_FONT}">{inner}</div>'
+def frame(inner: str) -> str:
+    """The element that every HTML of ours stands in."""
+    return f'<div class="azray" style="{_FONT}">{inner}</div>'
 
 
 def word(state: str) -> str:
@@ -185,15 +184,30 @@ def ended(operation: Operation[Any]) -> float:
 def operation_text(operation: Operation[Any]) -> str:
     """An operation as lines of text: its headline, a line for each stage, its notes."""
     lines = aligned(row_cells(row, operation.elapsed) for row in _rows(operation))
-    return "\n".join([headline(operation), *(f"  {line}" for line in (*lines, *_notes(operation.events)))])
+    return "\n".join([headline(operation), *(f"  {line}" for line in (*lines, *notes(operation.events)))])
 
 
 def operation_html(operation: Operation[Any]) -> str:
-    """An operation as a live region: its headline, a table of its stages, its notes, and the error that ended it."""
+    """An operation as HTML: a sentence that screen readers tell, a table of its stages, and its notes.
+
+    The times stand outside of the live region: they change several times a second, and nobody wants them read out.
+    """
     rows = [row_cells(row, operation.elapsed) for row in _rows(operation)]
-    parts = [table_html(headline(operation), ("stage", "state", "time", "message"), rows)]
-    parts += [f"<p>{escape(note)}</p>" for note in _notes(operation.events)]
-    return frame("".join(parts), live=True)
+    said = f'<p role="status" aria-live="polite" style="margin:0">{escape(sentence(operation))}</p>'
+    noted = "".join(f"<p>{escape(note)}</p>" for note in notes(operation.events))
+    return frame(said + table_html(headline(operation), ("stage", "state", "time", "message"), rows) + noted)
+
+
+def sentence(operation: Operation[Any]) -> str:
+    """How an operation stands, without times: its state and the stage it is in, or the error that ended it."""
+    state = outcome(operation)
+    if state in {"failed", "cancelled"}:
+        return f"{operation.name}: {state}: {operation.events[-1].message}"
+    running = [row for row in _rows(operation) if row.state == "running"]
+    if state == "done" or not running:
+        return f"{operation.name}: {state}"
+    about = f": {running[-1].message}" if running[-1].message else ""
+    return f"{operation.name}: {running[-1].stage}{about}"
 
 
 def _rows(operation: Operation[Any]) -> list[Row]:
@@ -202,7 +216,8 @@ def _rows(operation: Operation[Any]) -> list[Row]:
     return fold(operation.events, operation.expected)
 
 
-def _notes(events: Iterable[Event]) -> list[str]:
+def notes(events: Iterable[Event]) -> list[str]:
+    """The notes of an operation, each as a line."""
     return [f"note: {event.message}" for event in events if event.kind == "note"]
 
 

@@ -1,4 +1,4 @@
-"""Which cluster a verb means: the one that was named, or the only one there is."""
+"""Which cluster a verb means: the one that was named, that of AZRAY_CLUSTER, or the only one there is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from azray_lab import registry
 from azray_lab.errors import UsageError
+from azray_lab.spec import settings
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 def choose(name: str | None) -> str:
     """The name of the cluster that is meant; UsageError when there is none or more than one to choose from."""
-    if name:
-        return name
+    if meant := name or settings.default_cluster():
+        return meant
     known = registry.names()
     if len(known) == 1:
         return known[0]
@@ -28,3 +29,19 @@ def find(name: str | None) -> Cluster:
     from azray_lab.cluster import attach
 
     return attach(choose(name))
+
+
+def environment(cluster: Cluster) -> dict[str, str]:
+    """The variables with which Ray's own tools, and `azray` without a name, find and may use `cluster`.
+
+    They name the file that holds the token, never the token, and never the cluster's id: `down` ends the processes that
+    carry it, and a user's shell is not one of them.
+    """
+    endpoint = cluster.endpoint
+    return {
+        "RAY_ADDRESS": endpoint.address,
+        "RAY_API_SERVER_ADDRESS": endpoint.dashboard_url,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(endpoint.token_path),
+        "AZRAY_CLUSTER": cluster.name,
+    }

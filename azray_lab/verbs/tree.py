@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from azray_lab.errors import UnknownNameError, nearest
+from azray_lab.errors import CancelledError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -34,6 +35,9 @@ VERBS = {
     "spec": "azray_lab.verbs.spec",
     "completion": "azray_lab.verbs.completion",
 }
+
+# The variable through which a shell's completion script asks `azray` (click's protocol).
+COMPLETE_VARIABLE = "_AZRAY_COMPLETE"
 
 # One line each, so that the list of verbs imports none of them; a test holds them equal to the verbs' own help.
 SHORT_HELP = {
@@ -76,7 +80,8 @@ class Tree(click.Group):
         """Click's, with our error for an unknown verb: it names the nearest one."""
         if args and not args[0].startswith("-") and args[0] not in VERBS and not ctx.resilient_parsing:
             raise UnknownNameError(
-                f"there is no verb {args[0]!r}.{nearest(args[0], VERBS)}",
+                f"there is no verb {args[0]!r}",
+                cause=hint(args[0], VERBS),
                 next_step=f"{ctx.command_path} --help",
                 name=args[0],
                 known=list(VERBS),
@@ -124,10 +129,31 @@ def tree(context: click.Context) -> None:
 def invoke(args: Sequence[str], face: Face, *, program: str) -> Any:
     """Parses `args`, calls the verb with `face` and returns its value.
 
-    Help was printed and None is returned for `-h`. Raises our errors and click's; shows nothing else.
+    Help was printed and None is returned for `-h`. Raises our errors only: click's are turned into them here.
     """
     try:
         with tree.make_context(program, list(args), obj=face) as context:
             return tree.invoke(context)
     except click.exceptions.Exit:
         return None
+    except click.exceptions.Abort as error:
+        raise CancelledError("nothing was done", cause="interrupted") from error
+    except click.ClickException as error:
+        raise _ours(error, program) from error
+
+
+def _ours(error: click.ClickException, program: str) -> UsageError:
+    """Click's complaint as our UsageError, with the nearest option and the help to read."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else program
+    if isinstance(error, click.NoSuchOption):
+        known = [name for p in context.command.get_params(context) for name in p.opts] if context else []
+        message = f"{path} has no option {error.option_name!r}"
+        return UsageError(message, cause=hint(error.option_name, known), next_step=f"{path} -h")
+    return UsageError(f"{path}: {error.format_message()}", next_step=f"{path} -h")
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """`the nearest is 'x'`, or an empty string when nothing is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f"the nearest is {matches[0]!r}" if matches else ""

@@ -1,0 +1,59 @@
+"""The magic itself: splits the line, calls the verb tree, turns errors into what a cell shows."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError as MagicUsageError
+
+if TYPE_CHECKING:
+    from azray_lab.errors import AzRayError
+
+
+def azray(line: str, cell: str | None = None) -> Any:
+    """Ray clusters out of this notebook.
+
+    %azray                          what is running
+    %azray up --workers 2           make a cluster and connect this kernel to it
+    c = %azray up --no-wait         the same, without waiting for it
+    %azray status                   the cluster as it really is
+    %azray scale NAME 4             change the number of workers
+    %azray run train.py             run a script as a job
+    %azray down NAME                end it
+
+    %%azray run -o result           run this cell as a job
+    %%azray up                      make the cluster that the YAML in this cell describes
+
+    %azray -h lists all verbs; %azray up -h explains one. $name and {expression} are filled in.
+    """
+    from azray_lab import errors
+    from azray_lab.magics.notebook import NotebookFace
+    from azray_lab.verbs.tree import invoke
+
+    try:
+        face = NotebookFace(cell)
+        return face.shown(invoke(_words(line), face, program="%azray"))
+    except errors.UsageError as error:
+        # IPython prints this one without a traceback, and the cell fails.
+        raise MagicUsageError(str(error)) from error
+    except errors.AzRayError as error:
+        raise _in_one_line(error) from error.__cause__
+
+
+def _words(line: str) -> list[str]:
+    """The line as the tree's arguments: nothing means `list`, and `help VERB` means `VERB -h`."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise MagicUsageError(f"%azray cannot read this line: {str(error).lower()}") from error
+    if not words:
+        return ["list"]
+    return [*words[1:], "-h"] if words[0] == "help" else words
+
+
+def _in_one_line(error: AzRayError) -> AzRayError:
+    """The same error, drawn by IPython as one line; the cell fails with its real type and words."""
+    line = f"{type(error).__name__}: {error}"
+    error._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]  # IPython's own hook
+    return error

@@ -1,0 +1,121 @@
+"""The notebook as a face: progress in a display that is updated in place, values returned to the cell."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from IPython import get_ipython
+from IPython.display import display
+
+from azray_lab import views
+from azray_lab.errors import UnsupportedError
+from azray_lab.magics.pending import Pending
+from azray_lab.verbs.follow import follow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from IPython.display import DisplayHandle
+
+    from azray_lab.operation import Operation, Task
+
+T = TypeVar("T")
+
+# How often progress is redrawn, in seconds; each redraw is a message that a notebook may keep.
+EVERY = 0.25
+
+
+class NotebookFace:
+    """A cell of a notebook, or a line of IPython in a terminal."""
+
+    connects = True
+    interactive = False
+
+    def __init__(self, cell: str | None) -> None:
+        self.cell = cell
+        self.json = False
+        self.events = False
+
+    def follow(self, task: Task[T]) -> T:
+        """Runs `task` and draws it below the cell; an interrupt of the cell cancels it and waits for its clean-up."""
+        return follow(task, Progress(task.operation).draw, every=EVERY)
+
+    def detach(self, name: str, task: Task[T], then: Callable[[T], Any]) -> Pending[T]:
+        """Runs `task` in a thread, draws it below this cell for as long as it lasts, and returns at once."""
+        del name
+        return Pending(task, then, Progress(task.operation).draw, every=EVERY)
+
+    def say(self, text: str) -> None:
+        """Writes a line to the cell's standard error."""
+        print(text, file=sys.stderr)  # noqa: T201 - in the thread of the cell, so it lands there
+
+    def write(self, text: str) -> None:
+        """Writes `text` to the cell's standard output as it is."""
+        sys.stdout.write(text)
+
+    def confirm(self, question: str) -> bool:
+        """True: a cell is the written wish, and nobody sits beside a notebook that papermill runs."""
+        del question
+        return True
+
+    def assign(self, name: str, value: Any) -> None:
+        """Sets a variable of the notebook."""
+        shell = get_ipython()
+        if shell is None or not name.isidentifier():
+            raise UnsupportedError(f"{name!r} cannot be a variable here", next_step="-o result")
+        shell.user_ns[name] = value
+
+    def replace(self, command: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+        """Refuses: replacing the kernel would end the notebook."""
+        del command, environment
+        raise UnsupportedError(
+            "a notebook has no terminal to attach", cause="this is a kernel", next_step="azray attach, in a terminal"
+        )
+
+    def shown(self, value: Any) -> Any:
+        """The value as the cell gets it: itself, or plain data with `--json`."""
+        return value.to_dict() if self.json and hasattr(value, "to_dict") else value
+
+
+class Progress:
+    """An operation as one display that is updated in place; drawing is safe from any thread.
+
+    In IPython on a terminal a display cannot be updated: new events become lines there.
+    """
+
+    def __init__(self, operation: Operation[Any]) -> None:
+        self.operation = operation
+        self._display: DisplayHandle | None = None
+        self._last = ""
+        self._written = 0
+        self._updates = _in_kernel()
+        self.draw()
+
+    def draw(self) -> None:
+        """Shows the operation as it is now; does nothing when nothing has changed."""
+        if not self._updates:
+            self._draw_lines()
+        elif (text := views.operation_text(self.operation)) != self._last:
+            self._last = text
+            if self._display is None:
+                self._display = display(self, display_id=True)  # type: ignore[no-untyped-call]
+            else:
+                self._display.update(self)  # type: ignore[no-untyped-call]
+
+    def _draw_lines(self) -> None:
+        events = self.operation.events[self._written :]
+        self._written += len(events)
+        for line in filter(None, map(views.event_line, events)):
+            print(line, file=sys.stderr)  # noqa: T201 - a terminal
+
+    def __repr__(self) -> str:
+        return views.operation_text(self.operation)
+
+    def _repr_html_(self) -> str:
+        return views.operation_html(self.operation)
+
+
+def _in_kernel() -> bool:
+    """Whether output goes to a front end that can update a display."""
+    return getattr(get_ipython(), "kernel", None) is not None
