@@ -53,12 +53,12 @@ class File:
 
 @dataclass(frozen=True)
 class Package:
-    """A zip ready to send: `uri` is what `runtime_env` calls it, `size` its bytes, `files` how many it holds."""
+    """A zip ready to send: `uri` is what `runtime_env` calls it, `size` its bytes, `names` the files it holds."""
 
     uri: str
     body: IO[bytes]
     size: int
-    files: int
+    names: frozenset[str]
 
     @property
     def path(self) -> str:
@@ -85,7 +85,8 @@ def build(
     with tempfile.TemporaryFile(prefix="azray-package-") as body:
         _write(body, files, injected or {}, limit, check)
         size = body.tell()
-        yield Package(f"gcs://_ray_pkg_{_digest(body)}.zip", body, size, len(files) + len(injected or {}))
+        names = frozenset({*(file.name for file in files), *(injected or {})})
+        yield Package(f"gcs://_ray_pkg_{_digest(body)}.zip", body, size, names)
 
 
 def upload(dashboard: Dashboard, package: Package) -> bool:

@@ -54,12 +54,14 @@ def run_notebook(path: Path, target: Path, parameters: dict[str, Any]) -> int:
         import papermill
     except ImportError as error:
         return complain(f"a notebook needs papermill and ipykernel on the cluster ({error}): pip install azray-lab")
+    kernel = kernel_of(path)
     try:
         papermill.execute_notebook(
             path,
             target,
             parameters,
-            kernel_name=kernel_of(path),
+            kernel_name=kernel,
+            language="python" if kernel else None,
             cwd=path.parent,
             progress_bar=False,
             stdout_file=sys.stdout,

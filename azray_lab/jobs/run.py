@@ -1,0 +1,224 @@
+"""Running one piece of work as a job: package, submit, follow, bring back; stopped on the cluster when interrupted."""
+
+from __future__ import annotations
+
+import pickle
+import secrets
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import (
+    AzRayError,
+    CancelledError,
+    DeadlineError,
+    JobError,
+    RayMissingError,
+    UnknownNameError,
+    UsageError,
+    nearest,
+)
+from azray_lab.jobs import model, package
+from azray_lab.jobs.client import Client
+from azray_lab.jobs.model import JobResult
+from azray_lab.jobs.runner import RESULT_VARIABLE
+from azray_lab.operation import Operation, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from azray_lab.jobs.model import Job
+    from azray_lab.jobs.work import Work
+    from azray_lab.targets.base import Endpoint
+
+_RESULT_FOLDER = "azray"
+
+
+def run(
+    endpoint: Endpoint,
+    work: Work,
+    *,
+    env: Mapping[str, str] | None = None,
+    on_log: Callable[[str], None] | None = None,
+    detach: bool = False,
+    timeout: float | None = None,
+    limit: int = package.LIMIT,
+) -> Task[JobResult]:
+    """The task that runs `work` on the cluster behind `endpoint`; nothing happens before it is run or started.
+
+    `on_log` gets each line of the job's log, with its end, in the thread that runs the task; log lines are no events,
+    because an operation keeps its events. `timeout` (seconds) stops a job that runs longer: DeadlineError. `detach`
+    returns after the submission. When the task is cancelled or interrupted the job is stopped on the cluster first.
+    The result says how the job ended, also when it failed: `JobResult.check` raises then. `limit` as in `package.build`.
+    """
+    runner = _Runner(Client(endpoint), work, dict(env or {}), on_log or _drop, timeout)
+    return Task(Operation(f"run {work.name}"), lambda operation: runner.do(operation, limit, detach=detach))
+
+
+def _drop(_line: str) -> None:
+    """The log is not wanted."""
+
+
+class _Runner:
+    def __init__(
+        self,
+        client: Client,
+        work: Work,
+        env: dict[str, str],
+        on_log: Callable[[str], None],
+        timeout: float | None,
+    ) -> None:
+        self._client = client
+        self._work = work
+        self._env = env
+        self._on_log = on_log
+        self._timeout = timeout
+        # Chosen here, so that the job can be stopped although the answer to its submission never came.
+        self._id = f"{work.name}-{secrets.token_hex(4)}"
+        self._result = f"{_RESULT_FOLDER}/{self._id}{work.result}" if work.result else ""
+
+    def do(self, operation: Operation[JobResult], limit: int, *, detach: bool) -> JobResult:
+        uri = self._send(operation, limit)
+        try:
+            self._submit(operation, uri)
+            if detach:
+                return model.result(self._client.get(self._id), detached=True)
+            self._follow(operation)
+        except (CancelledError, KeyboardInterrupt) as error:
+            with operation.shielded():
+                raise self._stopped(operation, error) from error
+        except DeadlineError as error:
+            if error.facts.get("job") != self._id:
+                raise
+            with operation.shielded():
+                self._client.stop(self._id, operation)
+            raise
+        return self._bring(operation, self._client.get(self._id))
+
+    def _send(self, operation: Operation[JobResult], limit: int) -> str:
+        work = self._work
+        with operation.stage("package", str(work.directory)) as stage:
+            with package.build(work.directory, work.injected, limit=limit, check=operation.check) as built:
+                if work.needs and work.needs not in built.names:
+                    raise UsageError(
+                        f"{work.needs} does not travel to the cluster",
+                        cause="a .gitignore or .rayignore file names it",
+                        next_step=f"git check-ignore -v {work.needs}",
+                    )
+                sent = package.upload(self._client.dashboard, built)
+            there = "" if sent else ", already there"
+            stage.summary = f"{len(built.names)} files, {package.size_text(built.size)}{there}"
+        return built.uri
+
+    def _submit(self, operation: Operation[JobResult], uri: str) -> None:
+        with operation.stage("submit") as stage:
+            env = self._env | ({RESULT_VARIABLE: self._result} if self._result else {})
+            self._client.submit(
+                {
+                    "entrypoint": self._work.entrypoint,
+                    "submission_id": self._id,
+                    "runtime_env": {"working_dir": uri, "env_vars": env},
+                    "metadata": {"azray.result": self._result} if self._result else {},
+                }
+            )
+            stage.summary = self._id
+
+    def _follow(self, operation: Operation[JobResult]) -> None:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+
+        def check() -> None:
+            operation.check()
+            if deadline is not None and time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"job {self._id} ran longer than {self._timeout:g} s and was stopped",
+                    next_step=f"azray logs {self._id}",
+                    job=self._id,
+                    seconds=self._timeout,
+                )
+
+        with operation.stage("job", self._id) as stage:
+            for line in self._client.follow(self._id, check):
+                self._on_log(line)
+            stage.summary = str(self._client.get(self._id))
+
+    def _stopped(self, operation: Operation[JobResult], error: BaseException) -> CancelledError:
+        cause = error.cause if isinstance(error, CancelledError) else "interrupted"
+        try:
+            job = self._client.stop(self._id, operation)
+        except UnknownNameError:
+            return CancelledError("nothing was submitted", cause=cause)
+        except AzRayError as failure:
+            return CancelledError(
+                f"job {self._id} may still run on the cluster",
+                cause=f"it could not be stopped: {failure.message}",
+                next_step=f"azray jobs stop {self._id}",
+                job=self._id,
+            )
+        operation.note(f"job {self._id} was stopped on the cluster", job=self._id)
+        output = self._work.output if self._copy(job) else None
+        return CancelledError(
+            f"job {self._id} was stopped on the cluster",
+            cause=cause,
+            next_step=f"azray logs {self._id}",
+            job=self._id,
+            status=job.status,
+            output=str(output) if output else None,
+        )
+
+    def _bring(self, operation: Operation[JobResult], job: Job) -> JobResult:
+        if not self._result:
+            return model.result(job)
+        with operation.stage("result") as stage:
+            if self._work.output is not None:
+                output = self._work.output if self._copy(job) else None
+                stage.summary = str(output or "there is none")
+                return model.result(job, output=output)
+            return model.result(job, value=self._value(job))
+
+    def _copy(self, job: Job) -> bool:
+        output = self._work.output
+        return output is not None and self._client.download(job, self._result, output)
+
+    def _value(self, job: Job) -> Any:
+        with tempfile.TemporaryDirectory(prefix="azray-value-") as folder:
+            target = Path(folder) / "value"
+            if not self._client.download(job, self._result, target):
+                return None
+            kind, content = pickle.loads(target.read_bytes())  # noqa: S301 - the user's own cluster, behind its token
+        if kind == "value":
+            return _unpickled(content, job)
+        if kind == "missing":
+            raise self._missing(content, job)
+        return content or None
+
+    def _missing(self, names: list[str], job: Job) -> UnknownNameError:
+        wanted = self._work.variable
+        return UnknownNameError(
+            f"the cell has no variable {wanted!r} and its last line is no expression.{nearest(wanted, names)}",
+            cause=f"it defines {', '.join(names) or 'nothing'}",
+            next_step=f"assign {wanted} in the cell; job {job.id} itself has run",
+            name=wanted,
+            known=names,
+            job=job.id,
+        )
+
+
+def _unpickled(content: bytes, job: Job) -> Any:
+    try:
+        import ray  # noqa: F401 - cloudpickle's functions live in it
+    except ImportError as error:
+        raise RayMissingError(
+            "Ray is not installed in this environment",
+            cause="the value of the job is a pickle that needs it",
+            next_step='pip install "ray[default]"',
+        ) from error
+    try:
+        return pickle.loads(content)  # noqa: S301 - the user's own cluster, behind its token
+    except Exception as error:
+        raise JobError(
+            f"the value of job {job.id} cannot be read here",
+            cause=f"{type(error).__name__}: {error}",
+            next_step="install here what the value is made of, or bring back plain data",
+            job=job.id,
+        ) from error
