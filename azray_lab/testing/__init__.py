@@ -14,7 +14,7 @@ _FIXTURES = ("azurite_fixture",)
 
 def __getattr__(name: str) -> Any:
     if name in _FIXTURES:
-        from azray_lab.testing import fixtures  # noqa: PLC0415 - it imports pytest, which a demo does not need
+        from azray_lab.testing import fixtures  # imports pytest, which a demo does not need
 
         return getattr(fixtures, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,8 @@
     python -m azray_lab.testing.azurite install     # into this environment, once
     python -m azray_lab.testing.azurite run         # one in the foreground; prints its connection string
 
-Imports no pytest; the fixture is in `azray_lab.testing` (`pytest_plugins = ["azray_lab.testing"]`).
+As a pytest fixture `azurite`: `pytest_plugins = ["azray_lab.testing.azurite"]` in a conftest.py (or
+"azray_lab.testing", which gives all fixtures). pytest itself is imported only when somebody asks for the fixture.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ if (isMainThread && process.env.AZRAY_AZURITE_DATA) {
 }
 """
 
+# The name under which pytest finds the fixture here; tests ask for it as `azurite`.
+_FIXTURE = "azurite_fixture"
+
 
 @dataclass(frozen=True)
 class Azurite:
@@ -82,8 +86,8 @@ class Azurite:
 
     def container(self, name: str) -> str:
         """Makes the container `name` unless it is there, and returns its URI `az://name`."""
-        from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415 - 0.3 s, and not every user needs it
-        from azure.storage.blob import BlobServiceClient  # noqa: PLC0415
+        from azure.core.exceptions import ResourceExistsError
+        from azure.storage.blob import BlobServiceClient
 
         with (
             BlobServiceClient.from_connection_string(self.connection_string) as service,
@@ -141,9 +145,13 @@ def _spawn(command: list[str], folder: Path, port: int) -> subprocess.Popen[byte
     arguments = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(data), "--silent"]
     # The SDK sends newer API versions than this Azurite knows; it answers them all the same.
     arguments += ["--skipApiVersionCheck", "--disableTelemetry"]
-    environment: dict[str, Any] = {**os.environ, "NODE_OPTIONS": f'--require "{guard}"', "AZRAY_AZURITE_DATA": str(folder)}
+    environment: dict[str, Any] = {
+        **os.environ,
+        "NODE_OPTIONS": f'--require "{guard}"',
+        "AZRAY_AZURITE_DATA": str(folder),
+    }
     with (folder / "log").open("wb") as log:
-        return subprocess.Popen(  # noqa: S603 - our own command
+        return subprocess.Popen(
             [*command, *arguments],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -192,6 +200,19 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             break
     if process.stdin is not None:
         process.stdin.close()
+
+
+def __getattr__(name: str) -> Any:
+    if name == _FIXTURE:
+        from azray_lab.testing import fixtures
+
+        return fixtures.azurite_fixture
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # pytest looks for fixtures among the names that dir() gives.
+    return sorted({*globals(), _FIXTURE})
 
 
 if __name__ == "__main__":

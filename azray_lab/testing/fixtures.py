@@ -27,7 +27,7 @@ def azurite_fixture() -> Iterator[Azurite]:
     except UnsupportedError as error:
         if "azurite" in os.environ.get("AZRAY_REQUIRE", "").replace(" ", "").split(","):
             pytest.fail(f"AZRAY_REQUIRE names azurite: {error}")
-        pytest.skip(str(error))
+        pytest.skip(f"azurite: {error}")
     try:
         yield started
     finally:

@@ -86,7 +86,7 @@ def install_azurite(prefix: str | Path | None = None) -> Path:
 def _npm_install(folder: Path) -> None:
     command = [*_npm(), "install", "--prefix", str(folder), f"azurite@{AZURITE_VERSION}", "--ignore-scripts"]
     command += ["--no-audit", "--no-fund", "--loglevel=error"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = " | ".join((done.stderr or done.stdout).strip().splitlines()[-6:])
         raise StartError("npm could not install Azurite", cause=last or f"exit code {done.returncode}", command=command)
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(port: int) -> None:
-    from azray_lab.testing.azurite import run_azurite  # noqa: PLC0415 - it imports this module
+    from azray_lab.testing.azurite import run_azurite  # it imports this module
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with run_azurite(port) as server:
