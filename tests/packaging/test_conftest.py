@@ -20,7 +20,8 @@ def run(tmp_path: Path) -> Run:
     quick = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
     def go(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "conftest.py").write_text(CONFTEST.read_text(), encoding="utf-8")
+        conftest = CONFTEST.read_text(encoding="utf-8").replace("GRACE_SECONDS = 10.0", "GRACE_SECONDS = 0.5")
+        (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
         (tmp_path / "test_it.py").write_text("import os, subprocess, sys, pytest\n" + body, encoding="utf-8")
         (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = browser: b\n", encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
@@ -85,7 +86,6 @@ def test_an_unknown_part_is_named(run: Run) -> None:
     assert "browsr; the parts are azurite, browser" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_a_cluster_left_behind_fails_its_module(run: Run) -> None:
     """A process with a cluster's id that outlives its module is an error, is named, and is ended."""
     body = """
@@ -97,7 +97,6 @@ def test_leak():
     assert "sleep 300.5" in done.stdout
 
 
-@pytest.mark.slow
 def test_any_process_left_behind_fails_the_session(run: Run) -> None:
     """Whatever else a test started must be gone at the end of the session."""
     done = run('def test_leak():\n    subprocess.Popen(["sleep", "300.25"], start_new_session=True)\n')
