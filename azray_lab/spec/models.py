@@ -1,25 +1,57 @@
 """The spec: what the user asks for, as frozen models in which unknown keys fail.
 
 The same fields serve all three targets, so that changing `target` alone moves a notebook; a field that a target cannot
-use is named by its plan.
+use is named by its plan. A field's docstring is its entry in the reference, its first example the one that errors show.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from azray_lab.spec.quantities import Duration, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 # A DNS label (RFC 1123) starting with a letter: safe as a file name, a Kubernetes name, an Azure tag and a Ray label.
 # 40 characters leave room for suffixes within Kubernetes' 63 and within the 107 bytes of a Unix socket's path.
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, examples=["team-a"])]
+GROUP_PATTERN = r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"
 # Ray's label keys and values follow Kubernetes' syntax (ray/_raylet label validation, 2.60).
-LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$")]
-LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$")]
+LABEL_KEY_PATTERN = r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
+VM_SIZE_PATTERN = r"^[A-Za-z][A-Za-z0-9_]{1,60}$"
+ACCELERATOR_PATTERN = r"^[A-Za-z0-9-]{1,40}$"
+GPU_PATTERN = r"^[A-Za-z0-9-]{1,40}(:[1-9][0-9]?)?$"
+RESOURCE_PATTERN = r"^[A-Za-z][A-Za-z0-9_:-]{0,62}$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+ABSOLUTE_PATTERN = r"^/[^\x00]+$"
+REGION_PATTERN = r"^[a-z0-9]{3,40}$"
+RESOURCE_GROUP_PATTERN = r"^[\w().-]{0,89}[\w()-]$"
+SUBSCRIPTION_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY_PATTERN)]
+LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN)]
+ResourceName = Annotated[str, Field(pattern=RESOURCE_PATTERN)]
+VariableName = Annotated[str, Field(pattern=VARIABLE_PATTERN)]
+Region = Annotated[str, Field(pattern=REGION_PATTERN)]
+GpuCount = Annotated[StrictInt, Field(ge=0, le=64)]
+WorkerCount = Annotated[StrictInt, Field(ge=0, le=1000)]
+
+# Ray schedules these by options of their own and refuses them as custom resources (ray start --resources, 2.60).
+_RAY_RESOURCES = {"CPU": "cpus", "GPU": "gpus", "memory": "memory", "object_store_memory": "object_store_memory"}
+_OUR_LABELS = ("ray.io/", "azray.io/")
+
+
+def _wrong(message: str, hint: str, *at: str | int) -> PydanticCustomError:
+    """The error of a check across fields; `at` leads from the checked model to the value that is wrong."""
+    # The message is a template in which braces would be looked up in the context.
+    return PydanticCustomError("spec", "{text}", {"text": message, "at": at, "hint": hint})
 
 
 class Model(BaseModel):
@@ -31,11 +63,11 @@ class Model(BaseModel):
 class GpuSpec(Model):
     """GPUs of a node, spelled out."""
 
-    count: int = Field(ge=0, le=64)
+    count: GpuCount = Field(examples=[1])
     """How many."""
-    type: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,40}$", examples=["A100"])
+    type: str | None = Field(default=None, pattern=ACCELERATOR_PATTERN, examples=["A100"])
     """Ray's accelerator type; unset means whatever is there."""
-    pretend: bool = False
+    pretend: StrictBool = Field(default=False, examples=[True])
     """Tell Ray of GPUs that this machine does not have; for teaching on the local target, and shown as pretended."""
 
 
@@ -46,20 +78,34 @@ def _gpus(value: Any) -> Any:
 class NodeSpec(Model):
     """What one node has. Unset resources are found out by the target."""
 
-    vm_size: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9_]{1,60}$", examples=["Standard_D8s_v5"])
+    vm_size: str | None = Field(default=None, pattern=VM_SIZE_PATTERN, examples=["Standard_D8s_v5"])
     """The Azure VM size; the local target has no use for it and says so in its plan."""
-    cpus: int | None = Field(default=None, ge=0, le=1024)
+    cpus: StrictInt | None = Field(default=None, ge=0, le=1024, examples=[4])
     """Logical CPUs that Ray may schedule on; default: the machine's share."""
-    gpus: Annotated[GpuSpec | None, BeforeValidator(_gpus)] = None
+    gpus: Annotated[GpuSpec | None, BeforeValidator(_gpus, json_schema_input_type=GpuCount | GpuSpec | None)] = Field(
+        default=None, examples=[1, {"count": 2, "type": "A100"}]
+    )
     """GPUs that Ray may schedule on: a count, or `{count, type, pretend}`; default: what is found."""
-    memory: Size | None = None
+    memory: Size | None = Field(default=None, examples=["8GiB"])
     """Memory for tasks and actors; default: the machine's share."""
-    object_store_memory: Size | None = Field(default=None, ge=75 * 1024 * 1024)
+    object_store_memory: Size | None = Field(default=None, ge=75 * 1024 * 1024, examples=["2GiB"])
     """Memory of Ray's object store, at least Ray's minimum of 75 MiB; default: the machine's share."""
-    resources: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_:-]{0,62}$")], Annotated[int, Field(ge=0, le=10**9)]] = {}
+    resources: dict[ResourceName, Annotated[StrictInt, Field(ge=0, le=10**9)]] = Field(
+        default={}, examples=[{"fast_disk": 1}]
+    )
     """Custom Ray resources."""
-    labels: dict[LabelKey, LabelValue] = {}
+    labels: dict[LabelKey, LabelValue] = Field(default={}, examples=[{"team": "a"}])
     """Ray labels of the node; `ray.io/` and `azray.io/` keys are set by the target."""
+
+    @model_validator(mode="after")
+    def _no_reserved_names(self) -> NodeSpec:
+        for name in self.resources:
+            if name in _RAY_RESOURCES:
+                raise _wrong("it is a resource of Ray's own", f"give it as `{_RAY_RESOURCES[name]}`", "resources", name)
+        for key in self.labels:
+            if key.startswith(_OUR_LABELS):
+                raise _wrong("labels with this prefix are set by the target", "choose another key", "labels", key)
+        return self
 
 
 class HeadSpec(NodeSpec):
@@ -69,25 +115,25 @@ class HeadSpec(NodeSpec):
 class WorkerGroup(NodeSpec):
     """A group of like workers."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$")] = "worker"
+    name: str = Field(default="worker", pattern=GROUP_PATTERN, examples=["gpu"])
     """The group's name; its nodes are `<name>-1`, `<name>-2`, ..."""
-    count: int | None = Field(default=None, ge=0, le=1000)
+    count: WorkerCount | None = Field(default=None, examples=[2])
     """How many nodes; for an autoscaled group give `min` and `max` instead."""
-    min: int | None = Field(default=None, ge=0, le=1000)
+    min: WorkerCount | None = Field(default=None, examples=[0])
     """The least number of nodes of an autoscaled group."""
-    max: int | None = Field(default=None, ge=0, le=1000)
+    max: WorkerCount | None = Field(default=None, examples=[3])
     """The largest number of nodes of an autoscaled group."""
-    gpu: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,40}(:[1-9][0-9]?)?$", examples=["A100:8"])
+    gpu: str | None = Field(default=None, pattern=GPU_PATTERN, examples=["A100:8"])
     """GPU type and count from which the catalog chooses the VM size."""
-    spot: bool = False
+    spot: StrictBool = Field(default=False, examples=[True])
     """Use spot capacity where the target has it."""
 
     @model_validator(mode="after")
     def _count_or_range(self) -> WorkerGroup:
         if self.count is not None and (self.min is not None or self.max is not None):
-            raise ValueError("give either count, or min and max, not both")
+            raise _wrong("a group has either count, or min and max", "remove count, or min and max", "count")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+            raise _wrong(f"min ({self.min}) is above max ({self.max})", "make min at most max", "min")
         return self
 
     @property
@@ -100,7 +146,7 @@ class WorkerGroup(NodeSpec):
 
 def _groups(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
-        return [{"name": "worker", "count": value}] if value else []
+        return [{"count": value}] if value else []
     return value
 
 
@@ -109,18 +155,18 @@ class MountSpec(Model):
 
     uri: str = Field(min_length=1, examples=["az://datasets/imagenet"])
     """The container, and the folder in it."""
-    path: str = Field(pattern=r"^/[^\x00]+$", examples=["/mnt/imagenet"])
+    path: str = Field(pattern=ABSOLUTE_PATTERN, examples=["/mnt/imagenet"])
     """Where it appears, absolute."""
-    profile: Literal["dataset", "checkpoints", "models", "shared"] = "shared"
+    profile: Literal["dataset", "checkpoints", "models", "shared"] = Field(default="shared", examples=["dataset"])
     """How the mount is tuned."""
 
 
 class LeaseSpec(Model):
     """Until when the cluster may live; a watchdog on the cluster enforces it."""
 
-    idle: Duration | None = None
+    idle: Duration | None = Field(default=None, examples=["30m"])
     """End the cluster after so long without tasks, actors, jobs and connected drivers; unset: never."""
-    max: Duration | None = None
+    max: Duration | None = Field(default=None, examples=["8h"])
     """End the cluster when it is that old, whatever it does; unset: never."""
 
 
@@ -132,54 +178,83 @@ class AzureSpec(Model):
     """Where in Azure; for the targets `dsvm` and `aks`."""
 
     region: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[a-z0-9]{3,40}$")], ...], BeforeValidator(_regions), Field(max_length=20)
-    ] = ()
+        tuple[Region, ...], BeforeValidator(_regions, json_schema_input_type=Region | tuple[Region, ...])
+    ] = Field(default=(), max_length=20, examples=["uksouth", ["uksouth", "swedencentral"]])
     """Regions in order of preference; one name or a list."""
-    resource_group: str | None = Field(default=None, pattern=r"^[\w().-]{0,89}[\w()-]$")
+    resource_group: str | None = Field(default=None, pattern=RESOURCE_GROUP_PATTERN, examples=["team-a-rg"])
     """The resource group."""
-    subscription: str | None = Field(default=None, pattern=r"^[0-9a-fA-F-]{36}$")
+    subscription: str | None = Field(
+        default=None, pattern=SUBSCRIPTION_PATTERN, examples=["00000000-0000-0000-0000-000000000000"]
+    )
     """The subscription's id; default: that of the credential."""
 
 
 class LocalSpec(Model):
     """What only the local target knows."""
 
-    dashboard_port: int | None = Field(default=None, ge=1024, le=65535)
+    dashboard_port: StrictInt | None = Field(default=None, ge=1024, le=65535, examples=[8265])
     """The dashboard's port; default: any free one."""
-    object_store_directory: str | None = Field(default=None, pattern=r"^/[^\x00]+$")
+    object_store_directory: str | None = Field(default=None, pattern=ABSOLUTE_PATTERN, examples=["/mnt/scratch"])
     """Where object stores are mapped when /dev/shm is too small; slower on a disk."""
 
 
 class ClusterSpec(Model):
     """A cluster as the user asks for it."""
 
-    name: Name = "default"
+    name: Name = Field(default="default", examples=["team-a"])
     """The cluster's name: lower-case letters, digits and hyphens, starting with a letter, at most 40 characters."""
-    target: Literal["local", "dsvm", "aks"] = "local"
+    target: Literal["local", "dsvm", "aks"] = Field(default="local", examples=["local"])
     """Where it runs: this machine, Azure Data Science VMs, or Azure Kubernetes Service."""
-    head: HeadSpec = HeadSpec()
+    head: HeadSpec = Field(default=HeadSpec(), examples=[{"cpus": 2}])
     """The head node."""
-    workers: Annotated[tuple[WorkerGroup, ...], BeforeValidator(_groups), Field(max_length=50)] = ()
+    workers: Annotated[
+        tuple[WorkerGroup, ...], BeforeValidator(_groups, json_schema_input_type=WorkerCount | tuple[WorkerGroup, ...])
+    ] = Field(default=(), max_length=50, examples=[3, [{"name": "gpu", "gpus": 1, "count": 2}]])
     """Worker groups, or a number as short for one group `worker` of that count."""
-    mounts: tuple[MountSpec, ...] = ()
+    mounts: tuple[MountSpec, ...] = Field(
+        default=(), max_length=50, examples=[[{"uri": "az://datasets/imagenet", "path": "/mnt/imagenet"}]]
+    )
     """Blob containers that appear as folders on every node."""
-    lease: LeaseSpec = LeaseSpec()
+    lease: LeaseSpec = Field(default=LeaseSpec(), examples=[{"idle": "30m", "max": "8h"}])
     """Until when the cluster may live."""
-    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
+    env: dict[VariableName, str] = Field(default={}, examples=[{"OMP_NUM_THREADS": "4"}])
     """Environment variables of every Ray process; never secrets, which belong into `runtime_env`."""
-    azure: AzureSpec = AzureSpec()
+    azure: AzureSpec = Field(default=AzureSpec(), examples=[{"region": "uksouth"}])
     """Where in Azure."""
-    local: LocalSpec = LocalSpec()
+    local: LocalSpec = Field(default=LocalSpec(), examples=[{"dashboard_port": 8265}])
     """What only the local target knows."""
 
     @model_validator(mode="after")
-    def _distinct_groups(self) -> ClusterSpec:
-        names = [group.name for group in self.workers]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
-            raise ValueError(f"two worker groups have the name {twice[0]!r}")
-        if "head" in names:
-            raise ValueError("a worker group cannot be called 'head'")
+    def _consistent(self) -> ClusterSpec:
+        names = ["head"]
+        for i, group in enumerate(self.workers):
+            if group.name in names:
+                taken = (
+                    "the head's name" if group.name == "head" else f"the name of group {names.index(group.name) - 1}"
+                )
+                raise _wrong(f"{group.name!r} is {taken} already", "give each group its own name", "workers", i, "name")
+            names.append(group.name)
+        paths: list[str] = []
+        for i, mount in enumerate(self.mounts):
+            if mount.path.rstrip("/") in paths:
+                raise _wrong(f"{mount.path!r} is mounted twice", "give each mount its own path", "mounts", i, "path")
+            paths.append(mount.path.rstrip("/"))
+        for variable in self.env:
+            if variable.startswith("AZRAY_"):
+                raise _wrong("AZRAY_ variables are set by `up`", "remove it", "env", variable)
         return self
+
+    @classmethod
+    def load(cls, source: str | Path | Mapping[str, Any] | ClusterSpec | None = None, **overrides: Any) -> ClusterSpec:
+        """The spec of a YAML file, a mapping or a spec, with `overrides` on top: `load("azray.yaml", workers=2)`.
+
+        For a file (without `source`: AZRAY_SPEC, else `azray.yaml` here, else none) the environment counts as well,
+        below `overrides`; a mapping or a spec is taken as it is. SpecError with the place of all that is wrong.
+        """
+        # Here and not on top: loading knows files and the environment, the models do not.
+        from azray_lab.spec.loading import load
+
+        return load(source, arguments=overrides).spec
 
     def node_names(self) -> dict[str, str]:
         """The names of all nodes that `up` starts, each with its group's name; the head first."""
@@ -203,3 +278,7 @@ class ClusterSpec(Model):
     def to_dict(self) -> dict[str, Any]:
         """What was set, as plain JSON: defaults are left out, so that an older file stays valid."""
         return self.model_dump(mode="json", exclude_defaults=True) | {"name": self.name, "target": self.target}
+
+
+SHORTHANDS = (_gpus, _groups, _regions)
+"""The functions that turn a short form into the long one; each leaves a long form as it is."""
