@@ -1,4 +1,4 @@
-"""Jobs on a cluster, through Ray's Jobs API. Takes an `Endpoint`, never knows a target.
+r"""Jobs on a cluster, through Ray's Jobs API. Takes an `Endpoint`, never knows a target.
 
     work = jobs.script("train.py", ["--lr", "0.1"])          # or command([...]), notebook(path, {...}), cell(code)
     task = jobs.run(cluster.endpoint, work, on_log=print)    # a Task[JobResult]: task.run(), or a face's follow(task)
@@ -6,7 +6,7 @@
 
     jobs.list_jobs(endpoint)                 -> list[Job]
     jobs.get(endpoint, id)                   -> Job
-    jobs.logs(endpoint, id, follow=True)     -> Iterator[str], lines such as "[head] epoch 1\\n"
+    jobs.logs(endpoint, id, follow=True)     -> Iterator[str], texts of whole lines: "[head] epoch 1\n"
     jobs.stop(endpoint, id)                  -> Job, when it has ended
     jobs.table(list_of_jobs)                 -> views.Table
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from azray_lab.jobs.client import Client
 from azray_lab.jobs.model import Job, JobResult, table
-from azray_lab.jobs.run import run
+from azray_lab.jobs.running import run
 from azray_lab.jobs.work import Work, cell, command, notebook, parameter, script
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def get(endpoint: Endpoint, job: str) -> Job:
 
 
 def logs(endpoint: Endpoint, job: str, *, follow: bool = False) -> Iterator[str]:
-    """The job's log line by line, each with its node's name: as it is now, or until the job has ended."""
+    """The job's log in texts of one or more lines, each line with its node's name: as it is now, or until the end."""
     client = Client(endpoint)
     return client.follow(job) if follow else client.logs(job)
 

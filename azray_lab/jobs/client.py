@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from azray_lab.errors import JobError, UnknownNameError, nearest
-from azray_lab.jobs import logs as _logs
-from azray_lab.jobs import model
+from azray_lab.jobs import following, model
 from azray_lab.jobs.dashboard import Dashboard, NotThereError
 from azray_lab.operation import Operation
 
@@ -77,29 +76,31 @@ class Client:
                 job=job,
             )
         self.dashboard.json("POST", f"{_path(job)}/stop")
-        waiting = operation or Operation(f"stop {job}")
-        return waiting.wait_for(
-            lambda: now if (now := self.get(job)).done else None,
+        waiting: Operation[Any] = operation or Operation(f"stop {job}")
+        waiting.wait_for(
+            lambda: self.get(job).done,
             reason=f"job {job} has not ended yet",
             seconds=STOP_SECONDS,
             next_step=f"azray jobs stop {job}",
         )
+        return self.get(job)
 
     def follow(self, job: str, check: Callable[[], None] = lambda: None) -> Iterator[str]:
-        """The job's log line by line until the job has ended; `check` may raise to end the following."""
+        """The job's log until the job has ended, in texts of whole lines; `check` may raise to end the following."""
         self.get(job)
-        return _logs.follow(self.dashboard, lambda: self.get(job), check)
+        return following.follow(self.dashboard, lambda: self.get(job), check)
 
     def logs(self, job: str) -> Iterator[str]:
-        """The job's log as it is now, line by line."""
-        return _logs.now(self.dashboard, self.get(job))
+        """The job's log as it is now, in texts of one or more lines."""
+        return following.now(self.dashboard, self.get(job))
 
     def download(self, job: Job, name: str, target: Path) -> bool:
-        """Writes the file `name` from the folder of the job's log to `target`, whole or not at all; False if not there."""
+        """Writes `name` from the folder of the job's log to `target`, whole or not at all; False when not there."""
         if not job.node_id or not self._there(job, name):
             return False
         query = {"node_id": job.node_id, "filename": name, "lines": -1, "timeout": _DOWNLOAD_SECONDS}
-        handle, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, name_of_partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        partial = Path(name_of_partial)
         try:
             with (
                 os.fdopen(handle, "wb") as file,
@@ -107,10 +108,10 @@ class Client:
             ):
                 for block in stream:
                     file.write(block)
-            os.chmod(partial, 0o666 & ~_umask())
-            os.replace(partial, target)
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(target)
         except BaseException:
-            os.unlink(partial)
+            partial.unlink()
             raise
         return True
 

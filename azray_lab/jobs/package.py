@@ -188,7 +188,10 @@ def _write(
 
 def _add(archive: zipfile.ZipFile, body: IO[bytes], file: File, files: list[File], limit: int) -> None:
     try:
-        with file.path.open("rb") as source, archive.open(_entry(file.name, file.mode), "w", force_zip64=True) as target:
+        with (
+            file.path.open("rb") as source,
+            archive.open(_entry(file.name, file.mode), "w", force_zip64=True) as target,
+        ):
             while block := source.read(_BLOCK):
                 target.write(block)
                 if body.tell() > limit:

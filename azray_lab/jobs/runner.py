@@ -118,7 +118,7 @@ def inside(error: BaseException) -> types.TracebackType | None:
 
 
 def answer(namespace: dict[str, Any], name: str | None, last: Any, *, found: bool) -> tuple[str, Any]:
-    """What goes back: ("value", pickled), ("text", text) for what cannot be pickled, ("missing", names), ("none", "")."""
+    """What goes back: ("value", pickle), ("text", text) when it cannot be pickled, ("missing", names), ("none", "")."""
     if name is not None and name in namespace:
         value = namespace[name]
     elif found:
@@ -130,7 +130,7 @@ def answer(namespace: dict[str, Any], name: str | None, last: Any, *, found: boo
     from ray import cloudpickle
 
     try:
-        return "value", cloudpickle.dumps(value)
+        return "value", cloudpickle.dumps(value)  # type: ignore[no-untyped-call]  # Ray's copy has no types
     except Exception as error:  # noqa: BLE001 - pickling runs the value's own code
         sys.stderr.write(f"note: the value cannot be pickled, so its text goes back: {error}\n")
         return "text", repr(value)

@@ -18,6 +18,8 @@ from azray_lab.errors import AzRayError, JobError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from typing_extensions import Self
+
     from azray_lab.jobs.dashboard import Dashboard, Stream
     from azray_lab.jobs.model import Job
 
@@ -36,36 +38,33 @@ _ATTEMPTS = 5
 _WAITING_BLOCKS = 32
 
 
-def follow(
-    dashboard: Dashboard, get: Callable[[], Job], check: Callable[[], None] = lambda: None
-) -> Iterator[str]:
-    """The job's log from its beginning until the job has ended, line by line (with the line's end).
+def follow(dashboard: Dashboard, get: Callable[[], Job], check: Callable[[], None] = lambda: None) -> Iterator[str]:
+    """The job's log from its beginning until the job has ended, as texts of whole lines (see `texts`).
 
     `get` reads the job anew; `check` is called at least five times a second and may raise to end the following.
     """
     job = _started(get, check)
-    if not job.node_id:
-        return
-    yield from lines(_until_ended(dashboard, job, get, check), f"[{job.node}] ")
+    if job.node_id:
+        yield from texts(_until_ended(dashboard, job, get, check), f"[{job.node}] ")
 
 
 def now(dashboard: Dashboard, job: Job) -> Iterator[str]:
-    """The job's log as it is at this moment, line by line."""
+    """The job's log as it is at this moment, as texts of whole lines (see `texts`)."""
     if job.node_id:
-        yield from lines(_file(dashboard, job, skip=0), f"[{job.node}] ")
+        yield from texts(_file(dashboard, job, skip=0), f"[{job.node}] ")
 
 
-def lines(blocks: Iterable[bytes], prefix: str) -> Iterator[str]:
-    """The lines in `blocks`, each with its end and `prefix`; a line above LONGEST comes in pieces, one prefix for all.
+def texts(blocks: Iterable[bytes], prefix: str) -> Iterator[str]:
+    """Each block's finished lines in one text, `prefix` before each line; bytes that are no UTF-8 become U+FFFD.
 
-    Bytes that are no UTF-8 become U+FFFD.
+    A line above LONGEST comes in pieces, the first with the prefix and the last with the line's end.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest, start = "", prefix
     for block in blocks:
         *whole, rest = (rest + decoder.decode(block)).split("\n")
-        for line in whole:
-            yield f"{start}{line}\n"
+        if whole:
+            yield start + f"\n{prefix}".join(whole) + "\n"
             start = prefix
         if len(rest) > LONGEST:
             yield start + rest
@@ -82,9 +81,7 @@ def _started(get: Callable[[], Job], check: Callable[[], None]) -> Job:
     return job
 
 
-def _until_ended(
-    dashboard: Dashboard, job: Job, get: Callable[[], Job], check: Callable[[], None]
-) -> Iterator[bytes]:
+def _until_ended(dashboard: Dashboard, job: Job, get: Callable[[], Job], check: Callable[[], None]) -> Iterator[bytes]:
     told = 0
     if not job.done:
         for block in _live(dashboard, job, get, check):
@@ -103,12 +100,13 @@ def _live(dashboard: Dashboard, job: Job, get: Callable[[], Job], check: Callabl
                 for block in reader.until(lambda: get().done, check):
                     yield block
                     told += len(block)
-                return
             except JobError:
                 # The log's file comes a moment after the job's start, and an agent under load may drop a stream.
                 attempts += 1
                 if attempts >= _ATTEMPTS:
                     raise
+            else:
+                return
         time.sleep(_POLL_SECONDS)
 
 
@@ -144,7 +142,7 @@ class _Reader:
         self._stream: Stream | None = None
         self._thread = threading.Thread(target=self._read, name=f"azray-logs-{job.id}", daemon=True)
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

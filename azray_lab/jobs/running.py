@@ -21,14 +21,13 @@ from azray_lab.errors import (
 )
 from azray_lab.jobs import model, package
 from azray_lab.jobs.client import Client
-from azray_lab.jobs.model import JobResult
 from azray_lab.jobs.runner import RESULT_VARIABLE
 from azray_lab.operation import Operation, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from azray_lab.jobs.model import Job
+    from azray_lab.jobs.model import Job, JobResult
     from azray_lab.jobs.work import Work
     from azray_lab.targets.base import Endpoint
 
@@ -47,16 +46,17 @@ def run(
 ) -> Task[JobResult]:
     """The task that runs `work` on the cluster behind `endpoint`; nothing happens before it is run or started.
 
-    `on_log` gets each line of the job's log, with its end, in the thread that runs the task; log lines are no events,
+    `on_log` gets the job's log as it comes, in texts of whole lines, in the thread that runs the task; it is no event,
     because an operation keeps its events. `timeout` (seconds) stops a job that runs longer: DeadlineError. `detach`
     returns after the submission. When the task is cancelled or interrupted the job is stopped on the cluster first.
-    The result says how the job ended, also when it failed: `JobResult.check` raises then. `limit` as in `package.build`.
+    The result says how the job ended, also when it failed: `JobResult.check` raises then. `limit` is that of
+    `package.build`.
     """
     runner = _Runner(Client(endpoint), work, dict(env or {}), on_log or _drop, timeout)
     return Task(Operation(f"run {work.name}"), lambda operation: runner.do(operation, limit, detach=detach))
 
 
-def _drop(_line: str) -> None:
+def _drop(_text: str) -> None:
     """The log is not wanted."""
 
 
@@ -138,8 +138,8 @@ class _Runner:
                 )
 
         with operation.stage("job", self._id) as stage:
-            for line in self._client.follow(self._id, check):
-                self._on_log(line)
+            for text in self._client.follow(self._id, check):
+                self._on_log(text)
             stage.summary = str(self._client.get(self._id))
 
     def _stopped(self, operation: Operation[JobResult], error: BaseException) -> CancelledError:
