@@ -114,7 +114,7 @@ def marked(cluster_id: str, sessions: Iterable[int] = ()) -> list[psutil.Process
     ours = {
         pid
         for pid, process in everyone.items()
-        if _environment(process).get(ID_VARIABLE) == cluster_id or _session(pid) in wanted
+        if _environment(process).get(ID_VARIABLE) == cluster_id or session_of(pid) in wanted
     }
     _add_children(ours, everyone)
     return [everyone[pid] for pid in sorted(ours) if pid != os.getpid()]
@@ -125,7 +125,8 @@ def _add_children(ours: set[int], everyone: Mapping[int, psutil.Process]) -> Non
         ours |= children
 
 
-def _session(pid: int) -> int:
+def session_of(pid: int) -> int:
+    """The session that a process is in, -1 when it has ended."""
     with contextlib.suppress(OSError):
         return os.getsid(pid)
     return -1

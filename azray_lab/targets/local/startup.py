@@ -1,0 +1,311 @@
+"""Starting nodes: the head in stages, workers beside each other, the watchdog; and scaling to what a spec says."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from azray_lab.durable import write_json
+from azray_lab.errors import ClusterLostError, PortTakenError, RayMissingError, StartError
+from azray_lab.operation import Operation
+from azray_lab.spec.models import ClusterSpec
+from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan
+from azray_lab.targets.local import commands, dashboard, machine
+from azray_lab.targets.local.folders import Folders, autopsy
+from azray_lab.targets.local.machine import Share
+from azray_lab.targets.local.processes import launch, session_of, this_process
+from azray_lab.targets.local.snapshot import process_of
+from azray_lab.targets.local.teardown import end_processes, processes
+
+HEAD_SECONDS = 120.0
+WORKER_SECONDS = 180.0
+WATCHDOG = "watchdog"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a target keeps its clusters, and the environment that their processes inherit."""
+
+    state: Path
+    runtime: Path
+    environment: Mapping[str, str]
+
+
+def ray_version() -> str:
+    """The version of the Ray that is installed here; RayMissingError without one. Does not import it."""
+    try:
+        return metadata.version("ray")
+    except metadata.PackageNotFoundError as error:
+        raise RayMissingError(
+            "Ray is not installed in this environment",
+            cause=f"{sys.executable} has no package `ray`",
+            next_step=f'{sys.executable} -m pip install "ray[default]"',
+        ) from error
+
+
+def plan_shares(spec: ClusterSpec) -> dict[str, Share]:
+    """What each node of `spec` gets on this machine; ResourceError where it does not fit."""
+    names = spec.node_names()
+    found = machine.measure(spec.local.object_store_directory)
+    if len(names) > commands.MAX_NODES:
+        raise StartError(
+            f"{len(names)} nodes are too many for one machine",
+            cause=f"the local target has addresses for {commands.MAX_NODES}",
+            next_step=f"ask for at most {commands.MAX_NODES - 1} workers",
+        )
+    return machine.shares(found, {name: spec.group(group) for name, group in names.items()})
+
+
+def plan(spec: ClusterSpec) -> TargetPlan:
+    """What `up` would start on this machine; starts nothing."""
+    try:
+        ray_version()
+        shares = plan_shares(spec)
+    except StartError as error:
+        return TargetPlan(nodes=(), blockers=(str(error),))
+    example = Path("RUNTIME") / "ID"
+    nodes = []
+    for index, (name, group) in enumerate(spec.node_names().items()):
+        command = commands.start_command(
+            name, group, spec, shares[name], ip=commands.node_ip("0", index), temp_dir=example / f"n{index}",
+            address="" if name == "head" else "HEAD:PORT",
+        )  # fmt: skip
+        node = spec.group(group)
+        nodes.append(
+            PlannedNode(
+                name, group, commands.resources(node, shares[name]), commands.labels(name, group, node), command
+            )
+        )
+    return TargetPlan(tuple(nodes), tuple(_notes(spec, shares)), price_per_hour=0.0)
+
+
+def _notes(spec: ClusterSpec, shares: Mapping[str, Share]) -> list[str]:
+    here = machine.measure(spec.local.object_store_directory)
+    logical = sum(share.cpus for share in shares.values())
+    notes = []
+    if logical > here.cpus:
+        notes.append(f"{logical} logical CPUs share the {here.cpus} of this machine")
+    groups = (("head", spec.head), *((g.name, g) for g in spec.workers))
+    notes += [f"{name}: vm_size {g.vm_size} has no meaning here" for name, g in groups if g.vm_size]
+    notes += [f"{g.name}: gpu {g.gpu} and spot are for Azure" for g in spec.workers if g.gpu or g.spot]
+    notes += [f"{name}: its GPUs are pretended" for name, share in shares.items() if share.pretended]
+    notes += [f"mount {mount.path}: not in this version" for mount in spec.mounts]
+    if spec.azure.region:
+        notes.append("azure: has no meaning here")
+    return notes
+
+
+class Startup:
+    """Starts the nodes of one cluster. `handle` is always what is true so far; each change of it is saved."""
+
+    def __init__(self, places: Places, spec: ClusterSpec, operation: Operation[Any], save: Save) -> None:
+        self.places = places
+        self.spec = spec
+        self.operation = operation
+        self._save = save
+        self.handle: Handle
+
+    def fresh(self) -> None:
+        """Makes the folders, the token and the first handle of a new cluster."""
+        ray = ray_version()
+        machine.check_disk(self.places.runtime)
+        if port := self.spec.local.dashboard_port:
+            _check_port(port)
+        cluster_id = secrets.token_hex(4)
+        folders = Folders(self.places.state / cluster_id, self.places.runtime / cluster_id)
+        self.handle = Handle(
+            name=self.spec.name,
+            target="local",
+            id=cluster_id,
+            spec=self.spec.to_dict(),
+            created=time.time(),
+            maker=this_process().to_dict(),
+            token_path=str(folders.token),
+            ray_version=ray,
+            python_version=".".join(map(str, sys.version_info[:3])),
+            details={"state_dir": str(folders.state), "runtime_dir": str(folders.runtime), "nodes": {}},
+        )
+        folders.make()
+        self.keep()
+
+    def adopt(self, handle: Handle) -> None:
+        """Goes on with a cluster that runs."""
+        self.handle = handle.but(spec=self.spec.to_dict(), maker=this_process().to_dict())
+
+    def keep(self, **changes: Any) -> None:
+        """Saves the handle, with `changes`."""
+        self.handle = self.handle.but(**changes)
+        self.folders.save(self.handle)
+        self._save(self.handle)
+
+    @property
+    def folders(self) -> Folders:
+        """The cluster's folders."""
+        return Folders.of(self.handle)
+
+    def head(self) -> None:
+        """Starts the head and returns when its raylet is there; the dashboard comes later."""
+        share = plan_shares(self.spec)["head"]
+        port = self.spec.local.dashboard_port or free_port()
+        with self.operation.stage("gcs"):
+            self._launch("head", "head", share, dashboard_port=port, client_port=free_port())
+            gcs = self._await("head", "GCS", self._gcs_port)
+            address = f"{self.handle.details['nodes']['head']['ip']}:{gcs}"
+            self.keep(address=address, dashboard_url=f"http://127.0.0.1:{port}")
+        with self.operation.stage("raylet"):
+            socket_path = self.folders.session(0) / "sockets" / "raylet"
+            self._await("head", "the raylet", lambda: socket_path.exists() or None)
+
+    def dashboard(self) -> None:
+        """Returns when the dashboard of this very cluster answers."""
+        with self.operation.stage("dashboard"):
+            self._await("head", "the dashboard", self._dashboard_answers)
+
+    def workers(self, names: Mapping[str, str]) -> None:
+        """Starts worker nodes (name -> group); does not wait for them."""
+        shares = plan_shares(self.spec)
+        for name, group in names.items():
+            self.operation.check()
+            self._launch(name, group, shares[name])
+
+    def join(self, names: Mapping[str, str]) -> None:
+        """Returns when Ray lists all of `names` as alive."""
+        if not names:
+            return
+        with self.operation.stage("workers") as stage:
+
+            def joined() -> bool:
+                for name in names:
+                    self._check_alive(name)
+                there = {n["node_name"] for n in dashboard.nodes(self.handle.endpoint) if n["state"] == "ALIVE"}
+                here = len(there & set(names))
+                stage.progress(here / len(names), f"{here} of {len(names)}")
+                return here == len(names)
+
+            self.operation.wait_for(
+                joined, reason="workers are joining", seconds=WORKER_SECONDS, stage="workers", interval=0.1
+            )
+            stage.summary = f"{len(names)} joined"
+
+    def watchdog(self) -> None:
+        """Starts the process that enforces the lease."""
+        folders, spec = self.folders, self.spec
+        if not folders.lease.exists():
+            end = self.handle.created + spec.lease.max if spec.lease.max else None
+            write_json(folders.lease, {"idle": spec.lease.idle, "max": spec.lease.max, "end": end})
+        command = [sys.executable, "-m", "azray_lab.targets.local.watchdog", str(folders.state)]
+        environment = self._environment(WATCHDOG, Share(0, 0, 0, 0))
+        process = launch(command, environment, log=folders.log(WATCHDOG), directory=folders.state)
+        self.keep(details={**self.handle.details, WATCHDOG: process.to_dict()})
+
+    def drop(self, names: list[str]) -> None:
+        """Ends nodes of the cluster, their workers with them, and forgets them."""
+        records = self.handle.details["nodes"]
+        leaders = {process_of(records[name]).session for name in names}
+
+        def left() -> list[psutil.Process]:
+            return [p for p in processes(self.handle) if session_of(p.pid) in leaders]
+
+        end_processes(left, self.operation, who=", ".join(names))
+        kept = {name: record for name, record in records.items() if name not in names}
+        self.keep(details={**self.handle.details, "nodes": kept})
+
+    # How a node is started and waited for.
+
+    def _environment(self, name: str, share: Share) -> dict[str, str]:
+        return commands.node_environment(
+            self.places.environment, self.spec, share, cluster_id=self.handle.id, name=name, token=self.folders.token
+        )
+
+    def _launch(self, name: str, group: str, share: Share, **ports: int) -> None:
+        index = self.handle.details.get("next", 0)
+        ip = commands.node_ip(self.handle.id, index % commands.MAX_NODES)
+        folder = self.folders.node(index)
+        folder.mkdir(mode=0o700)
+        address = "" if name == "head" else self.handle.address
+        command = commands.start_command(
+            name, group, self.spec, share, ip=ip, temp_dir=folder, address=address, **ports
+        )
+        environment = self._environment(name, share)
+        process = launch(command, environment, log=self.folders.log(name), directory=folder)
+        record = {"group": group, "index": index, "ip": ip, **process.to_dict()}
+        nodes = {**self.handle.details["nodes"], name: record}
+        self.keep(details={**self.handle.details, "nodes": nodes, "next": index + 1})
+
+    def _check_alive(self, name: str) -> None:
+        record = self.handle.details["nodes"][name]
+        if not process_of(record).alive():
+            log = self.folders.log(name)
+            raise StartError(
+                f"node {name} of cluster {self.spec.name} did not start",
+                cause=autopsy(log),
+                next_step=f"azray up --name {self.spec.name} again, or azray plan to see what it would start",
+                node=name,
+                log=log.read_text(errors="replace").splitlines()[-20:] if log.exists() else [],
+            )
+
+    def _await(self, name: str, what: str, check: Any) -> Any:
+        def ready() -> Any:
+            self._check_alive(name)
+            return check()
+
+        reason = f"{what} of {self.spec.name} is starting"
+        return self.operation.wait_for(
+            ready, reason=reason, seconds=HEAD_SECONDS, next_step=f"azray logs --cluster {self.spec.name} --node {name}"
+        )
+
+    def _gcs_port(self) -> int | None:
+        # Ray writes the port that GCS took into its session's folder (ray/_private/node.py, 2.60).
+        for file in self.folders.session(0).glob("gcs_server_port_*"):
+            text = file.read_text().strip()
+            return int(text) if text.isdecimal() else None
+        return None
+
+    def _dashboard_answers(self) -> bool:
+        expected = self.folders.session(0).resolve().name
+        try:
+            found = dashboard.session_name(self.handle.endpoint)
+        except ClusterLostError:
+            return False
+        if found != expected:
+            port = self.handle.dashboard_url.rpartition(":")[2]
+            raise PortTakenError(f"port {port} was taken by another Ray dashboard", next_step="azray up again")
+        return True
+
+
+def free_port() -> int:
+    """A port of loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortTakenError(
+                f"port {port} for the dashboard is taken",
+                cause=_holder(port),
+                next_step="set local.dashboard_port to another, or leave it out",
+                port=port,
+            ) from error
+
+
+def _holder(port: int) -> str:
+    for connection in psutil.net_connections("inet"):
+        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
+            name = psutil.Process(connection.pid).name() if connection.pid else "another user's process"
+            return f"{name} (pid {connection.pid}) listens on it"
+    return "another process has it"
