@@ -17,7 +17,7 @@ from azray_lab.spec.problems import Place, Problem, closest, spec_error
 from azray_lab.spec.translation import problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from azray_lab.spec.problems import Loc
 
@@ -66,24 +66,28 @@ def load(
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
     *,
-    assignments: Iterable[str] = (),
+    text: str | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> LoadedSpec:
     """The spec of a YAML file, of the environment, of flags and arguments; the later wins.
 
     `file`: a path; None means AZRAY_SPEC, else `azray.yaml` in the working directory, else no file. A mapping or a spec
-    is taken as it is, without environment. `flags` are values by dotted key (`{"lease.idle": "30m"}`), `assignments`
-    are texts `key=value` of `--set`, `arguments` those of a Python call. `environ` stands in for the process's.
+    is taken as it is, without environment. `text` is YAML that stands in for the file, such as a notebook's cell.
+    `flags` are values by dotted key (`{"lease.idle": "30m", "workers.gpu.count": 2}`); one that is text is read as the
+    environment's are. `arguments` are those of a Python call. `environ` stands in for the process's.
 
     SpecError names file, line, column, key, the nearest valid key and an example, for all that is wrong at once.
     """
-    layers = _base(file, environ)
+    layers = _base(file, text, environ)
     if file is None or isinstance(file, str | Path):
-        _assign_texts(layers, _from_environment(settings.spec_environment(environ)), join="__")
+        for given in _from_environment(settings.spec_environment(environ)):
+            _assign_text(layers, given, join="__")
     for key, value in (flags or {}).items():
-        flag = f"flag --{key.replace('_', '-')}" if "." not in key else f"flag --set {key}"
-        _assign_value(layers, key, value, Place(flag))
-    _assign_texts(layers, (_assignment(text) for text in assignments))
+        place = Place(f"flag {key}" if "." in key else f"flag --{key}")
+        if isinstance(value, str):
+            _assign_text(layers, Assignment(key, value, place))
+        else:
+            _assign_value(layers, key, value, place)
     for key, value in (arguments or {}).items():
         _assign_value(layers, key, value, Place(f"argument {key}"))
     try:
@@ -93,7 +97,9 @@ def load(
     return LoadedSpec(spec, tuple(_settings(spec, layers)))
 
 
-def _base(file: Source | None, environ: Mapping[str, str] | None) -> Layers:
+def _base(file: Source | None, text: str | None, environ: Mapping[str, str] | None) -> Layers:
+    if text is not None:
+        return Layers(read_document(text, "cell", "cell"), Place("cell", 1, 1, "cell"))
     if isinstance(file, ClusterSpec):
         return Layers(Document(file.model_dump(mode="json", exclude_unset=True)), Place("argument spec"))
     if isinstance(file, Mapping):
@@ -109,10 +115,9 @@ def _assign_value(layers: Layers, key: str, value: Any, place: Place) -> None:
     layers.assign(layers.locate(key.split("."), place), value, place)
 
 
-def _assign_texts(layers: Layers, texts: Iterable[Assignment], join: str = ".") -> None:
-    for given in texts:
-        loc = layers.locate(given.key.split(join), given.place, join)
-        layers.assign(loc, _read(loc, given), given.place)
+def _assign_text(layers: Layers, given: Assignment, join: str = ".") -> None:
+    loc = layers.locate(given.key.split(join), given.place, join)
+    layers.assign(loc, _read(loc, given), given.place)
 
 
 def _read(loc: Loc, given: Assignment) -> Any:
@@ -121,16 +126,6 @@ def _read(loc: Loc, given: Assignment) -> Any:
     if given.text == "null" and fields.optional(annotation):
         return None
     return given.text if fields.takes_text(annotation) else read_document(given.text, given.place.label).data
-
-
-def _assignment(text: str) -> Assignment:
-    key, equals, value = text.partition("=")
-    place = Place(f"flag --set {key}")
-    if not equals or not key:
-        raise spec_error(
-            [Problem(place, key, f"{text!r} is no assignment", "", "write --set key=value, as in --set lease.idle=30m")]
-        )
-    return Assignment(key.strip(), value, place)
 
 
 def _from_environment(variables: Mapping[str, str]) -> Iterator[Assignment]:
