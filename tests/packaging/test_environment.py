@@ -75,14 +75,15 @@ def test_demo_installs_no_torch(project: dict[str, Any]) -> None:
 
 def test_missing_parts_name_the_extra_that_holds_them(root: Path, project: dict[str, Any]) -> None:
     """Each `missing_extra(module, extra)` in the code names an extra of pyproject.toml that installs the module."""
+    extras = project["optional-dependencies"]
+    held = {extra: {canonicalize_name(Requirement(line).name) for line in lines} for extra, lines in extras.items()}
     for path in sorted((root / "azray_lab").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and getattr(node.func, "id", getattr(node.func, "attr", "")) == "missing_extra"
-            ):
-                module, extra = (argument.value for argument in node.args if isinstance(argument, ast.Constant))
-                wanted = {Requirement(line).name for line in project["optional-dependencies"][str(extra)]}
-                assert canonicalize_name(str(module)) in map(canonicalize_name, wanted), (
-                    f"{path.name}: {module}, {extra}"
-                )
+        for module, extra in _missing_extras(path):
+            assert canonicalize_name(module) in held[extra], f"{path.name}: {module} is not in [{extra}]"
+
+
+def _missing_extras(path: Path) -> list[tuple[str, str]]:
+    """The two texts of each call of `missing_extra` in a file."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    named = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] == "missing_extra"]
+    return [tuple(ast.literal_eval(argument) for argument in call.args) for call in named]
