@@ -13,6 +13,7 @@ BIN := .venv/bin
 ARGS ?=
 INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
 export RAY_USAGE_STATS_ENABLED := 0
+export NO_MKDOCS_2_WARNING := 1
 
 # Stamps say what .venv holds; they are older than the files that decide what belongs into it when that has changed.
 VENV := .venv/.stamp-venv
@@ -21,7 +22,7 @@ DEV := .venv/.stamp-dev
 AZURITE := .venv/.stamp-azurite
 SERVERS := .venv/.stamp-servers
 
-.PHONY: help demo test test-fast lab check format bench docs wheel constraints clean
+.PHONY: help demo test test-fast lab check format bench docs reference wheel constraints clean
 
 help: ## Lists these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +50,9 @@ bench: $(DEV) ## Prints the figures that the docs give, measured here
 
 docs: $(DEV) ## Builds the documentation into build/docs/
 	@$(BIN)/mkdocs build --quiet --strict --site-dir build/docs && echo "build/docs/index.html"
+
+reference: $(DEV) ## Writes the reference pages in docs/ anew, from the models and the verbs
+	@for script in scripts/*_reference.py; do $(BIN)/python "$$script"; done
 
 wheel: $(DEV) ## Builds the wheel into dist/
 	@$(BIN)/python -m hatchling build --target wheel
