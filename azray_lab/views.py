@@ -36,11 +36,17 @@ def escape(value: object) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration for people: `0.4 s`, `75 s`, `3 min 20 s`."""
+    """A duration for people: `0.4 s`, `75 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     if value < 10:  # noqa: PLR2004 - below ten seconds a tenth is worth a digit
         return f"{value:.1f} s"
     whole = round(value)
-    return f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60} s"  # noqa: PLR2004 - as people count
+    if whole < 100:  # noqa: PLR2004 - as people count
+        return f"{whole} s"
+    for size, large, small in ((86400, "d", "h"), (3600, "h", "min")):
+        if whole >= size:
+            part = 3600 if large == "d" else 60
+            return f"{whole // size} {large} {whole % size // part} {small}"
+    return f"{whole // 60} min {whole % 60} s"
 
 
 @dataclass(frozen=True)
@@ -275,7 +281,7 @@ _NODE_COLUMNS = ("node", "role", "state", "resources", "reason")
 
 def status(state: StatusView) -> View:
     """A cluster as it is: one line, where it answers, and its nodes."""
-    rows = [(n.name, n.role, n.state, _resources(n.resources), n.reason) for n in state.nodes]
+    rows = [(n.name, n.role, n.state, resources(n.resources), n.reason) for n in state.nodes]
     facts = [("address", state.address), ("dashboard", state.dashboard_url)]
     return View(state.to_dict(), _status_text(state, facts, rows), _status_html(state, facts, rows))
 
@@ -295,8 +301,9 @@ def _status_html(state: StatusView, facts: list[tuple[str, str]], rows: Sequence
     return frame(head + (f"<ul>{items}</ul>" if items else "") + table_html("nodes", _NODE_COLUMNS, rows))
 
 
-def _resources(resources: Mapping[str, float]) -> str:
-    shown = {name: amount for name, amount in resources.items() if not name.startswith(("node:", "object_store"))}
+def resources(amounts: Mapping[str, float]) -> str:
+    """What a node has, as people read it: `CPU 2, memory 5.5 GiB`."""
+    shown = {name: amount for name, amount in amounts.items() if not name.startswith(("node:", "object_store"))}
     return ", ".join(_resource(name, amount) for name, amount in sorted(shown.items()))
 
 

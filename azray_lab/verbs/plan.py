@@ -13,6 +13,6 @@ from azray_lab.verbs.specs import read, spec_options
 @pass_face
 def command(face: Face, /, **options: Any) -> Any:
     """Show what `up` would make; make nothing."""
-    from azray_lab.plan import plan
+    from azray_lab.planning import plan
 
     return plan(read(face, **options))

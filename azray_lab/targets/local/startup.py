@@ -181,6 +181,7 @@ class Startup:
         """Returns when Ray lists all of `names` as alive."""
         if not names:
             return
+        told = [-1]
         with self.operation.stage("workers") as stage:
 
             def joined() -> bool:
@@ -188,7 +189,9 @@ class Startup:
                     self._check_alive(name)
                 there = {n["node_name"] for n in dashboard.nodes(self.handle.endpoint) if n["state"] == "ALIVE"}
                 here = len(there & set(names))
-                stage.progress(here / len(names), f"{here} of {len(names)}")
+                if here != told[-1]:
+                    told.append(here)
+                    stage.progress(here / len(names), f"{here} of {len(names)}")
                 return here == len(names)
 
             self.operation.wait_for(

@@ -1,0 +1,55 @@
+"""AzRay Lab: Ray on Azure, out of a Jupyter notebook. The public names; importing them loads nothing heavy."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    __version__: str
+    from azray_lab.cluster import Cluster, attach, clusters, up
+    from azray_lab.cluster import plan_for as plan
+    from azray_lab.errors import AzRayError
+    from azray_lab.magics import load_ipython_extension, unload_ipython_extension
+    from azray_lab.spec import ClusterSpec
+    from azray_lab.storage.filesystem import filesystem
+
+__all__ = [
+    "AzRayError",
+    "Cluster",
+    "ClusterSpec",
+    "attach",
+    "clusters",
+    "filesystem",
+    "load_ipython_extension",
+    "plan",
+    "unload_ipython_extension",
+    "up",
+]
+
+# Public name -> (module, name in it); loaded when it is first used, so that `import azray_lab` costs nothing.
+_PLACES = {
+    "AzRayError": ("azray_lab.errors", "AzRayError"),
+    "Cluster": ("azray_lab.cluster", "Cluster"),
+    "ClusterSpec": ("azray_lab.spec.models", "ClusterSpec"),
+    "attach": ("azray_lab.cluster", "attach"),
+    "clusters": ("azray_lab.cluster", "clusters"),
+    "filesystem": ("azray_lab.storage.filesystem", "filesystem"),
+    "load_ipython_extension": ("azray_lab.magics", "load_ipython_extension"),
+    "plan": ("azray_lab.cluster", "plan_for"),
+    "unload_ipython_extension": ("azray_lab.magics", "unload_ipython_extension"),
+    "up": ("azray_lab.cluster", "up"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("azray-lab")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,141 @@
+"""This process's connection to a cluster: tokens, the check of versions, and letting go when the head is lost."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any
+
+from azray_lab.errors import ClusterLostError, RayMissingError, UsageError, VersionMismatchError
+from azray_lab.targets.base import Endpoint, Handle, read_token
+
+_log = logging.getLogger("azray_lab")
+_AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
+_POLL_SECONDS = 1.0
+_lock = threading.RLock()
+_current: _Connection | None = None
+
+
+class _Connection:
+    """The cluster that this process is connected to, and the thread that watches its head."""
+
+    def __init__(self, handle: Handle, alive: Callable[[], bool]) -> None:
+        self.handle = handle
+        self._alive = alive
+        self._left = threading.Event()
+        threading.Thread(target=self._watch, name="azray-connection", daemon=True).start()
+
+    def leave(self) -> None:
+        """Stops watching."""
+        self._left.set()
+
+    def _watch(self) -> None:
+        # A driver whose GCS is gone ends its whole process after a minute (gcs_rpc_server_reconnect_timeout_s),
+        # and the notebook's variables with it; so the connection is given up long before.
+        while not self._left.wait(_POLL_SECONDS):
+            if not self._alive():
+                _log.warning(
+                    "the head of cluster %s is gone, so this process was disconnected; azray up --name %s repairs it",
+                    self.handle.name,
+                    self.handle.name,
+                )
+                disconnect(self.handle.id)
+                return
+
+
+def connect(handle: Handle, endpoint: Endpoint, state: Callable[[], str], options: Mapping[str, Any]) -> None:
+    """Connects this process to the cluster; leaves another one of ours first. See `Cluster.connect`."""
+    global _current  # noqa: PLW0603 - Ray allows one connection a process, and this is it
+    check_versions(handle)
+    read_token(endpoint.token_path)
+    with _lock:
+        if _current and _current.handle.id == handle.id and _ray().is_initialized():
+            return
+        if _current:
+            disconnect(_current.handle.id)
+        ray = _authenticated(endpoint)
+        if ray.is_initialized():
+            raise UsageError("this process is already connected to another Ray", next_step="ray.shutdown()")
+        _init(ray, handle, endpoint, options)
+        _current = _Connection(handle, lambda: state() in {"running", "degraded", "starting"})
+
+
+def _init(ray: Any, handle: Handle, endpoint: Endpoint, options: Mapping[str, Any]) -> None:
+    ip = endpoint.address.rpartition(":")[0]
+    settings = {"logging_level": logging.WARNING, "log_to_driver": True, "_node_ip_address": ip, **options}
+    try:
+        ray.init(address=endpoint.address, **settings)
+    except (ConnectionError, RuntimeError) as error:
+        raise ClusterLostError(
+            f"cluster {handle.name} does not answer at {endpoint.address}",
+            cause=str(error).strip().partition("\n")[0],
+            next_step=f"azray status {handle.name}",
+        ) from error
+
+
+def disconnect(cluster_id: str) -> None:
+    """Leaves the cluster of that id, when this process is connected to it."""
+    global _current  # noqa: PLW0603 - see connect
+    with _lock:
+        if _current is None or _current.handle.id != cluster_id:
+            return
+        _current.leave()
+        _current = None
+        _ray().shutdown()
+        for name in _AUTH:
+            os.environ.pop(name, None)
+
+
+def _ray() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ModuleNotFoundError as error:
+        raise RayMissingError(
+            "Ray is not installed in this environment",
+            cause=f"{sys.executable} has no module ray",
+            next_step=f'{sys.executable} -m pip install "ray[default]"',
+        ) from error
+
+
+def _authenticated(endpoint: Endpoint) -> Any:
+    """Ray, ready to use the cluster's token.
+
+    Ray reads the variables when it is imported. Where that has happened, its configuration and its token have to be
+    read afresh, for which 2.60 has private functions only; a test holds them to it.
+    """
+    loaded = "ray" in sys.modules
+    os.environ.update({name: endpoint.environment()[name] for name in _AUTH})
+    ray = _ray()
+    if loaded:
+        raylet = importlib.import_module("ray._raylet")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
+    return ray
+
+
+def check_versions(handle: Handle) -> None:
+    """VersionMismatchError, with the command that mends it, unless Ray and Python are the cluster's."""
+    try:
+        here = {"ray": metadata.version("ray"), "python": ".".join(map(str, sys.version_info[:3]))}
+    except metadata.PackageNotFoundError:
+        _ray()
+        raise
+    there = {"ray": handle.ray_version, "python": handle.python_version}
+    steps = []
+    if here["ray"] != there["ray"]:
+        steps.append(f'{sys.executable} -m pip install "ray=={there["ray"]}"')
+    if here["python"].split(".")[:2] != there["python"].split(".")[:2]:
+        steps.append(f"use a kernel of Python {'.'.join(there['python'].split('.')[:2])}")
+    if steps:
+        raise VersionMismatchError(
+            f"cluster {handle.name} has other versions than this process",
+            cause=", ".join(f"{name} {here[name]} here, {there[name]} there" for name in here),
+            next_step=f"{' and '.join(steps)}; or azray down {handle.name} and up from here",
+            here=here,
+            there=there,
+        )

@@ -1,0 +1,271 @@
+"""`Cluster`: a live cluster as a value, with its verbs. Reads what is true when it is asked."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azray_lab import registry, views
+from azray_lab.cluster.targets import target
+from azray_lab.errors import AzRayError, SpecError, UsageError
+from azray_lab.operation import Operation, Task, Timing
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from azray_lab.jobs import Job, JobResult, Work
+    from azray_lab.spec.models import ClusterSpec
+    from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, NodeStatus, State, Target
+
+_log = logging.getLogger("azray_lab")
+
+
+class Cluster:
+    """A cluster that `up` made or `attach` found.
+
+    As a context manager it is ended at the block's end. Everything it tells is read when asked: from the registry, from
+    processes, and for `status`, `state` and `nodes` from the cluster itself (one request).
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    @property
+    def handle(self) -> Handle:
+        """The handle as the registry has it now; the last known one when it is gone."""
+        self._handle = registry.handle_or_none(self._handle.name) or self._handle
+        return self._handle
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self._handle.name
+
+    @property
+    def target(self) -> str:
+        """The kind of its target."""
+        return self._handle.target
+
+    @property
+    def _place(self) -> Target:
+        return target(self.target)
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """The spec that it was brought to last."""
+        from azray_lab.spec.models import ClusterSpec
+
+        return ClusterSpec.model_validate(self.handle.spec)
+
+    @property
+    def state(self) -> State:
+        """starting, running, degraded, lost, stopping or down."""
+        return self.status().state
+
+    @property
+    def nodes(self) -> tuple[NodeStatus, ...]:
+        """Its nodes as they are; the head first."""
+        return self.status().nodes
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """How to reach it; ClusterLostError when there is nothing to reach."""
+        return self._place.address(self.handle)
+
+    @property
+    def address(self) -> str:
+        """GCS as `host:port`, for `ray.init`; with the token, which `connect` sets."""
+        return self.endpoint.address
+
+    @property
+    def dashboard_url(self) -> str:
+        """The dashboard; it asks for the cluster's token."""
+        return self.endpoint.dashboard_url
+
+    @property
+    def timeline(self) -> tuple[Timing, ...]:
+        """How long each stage of its start took."""
+        return tuple(Timing(t["stage"], t["seconds"]) for t in self.handle.timeline)
+
+    @property
+    def lease(self) -> LeaseStatus:
+        """Until when it may live."""
+        return self.status().lease
+
+    def status(self) -> ClusterStatus:
+        """The cluster as it really is, in one snapshot (one request)."""
+        if registry.handle_or_none(self.name) is None:
+            from azray_lab.targets.base import ClusterStatus
+
+            return ClusterStatus(self.name, self.target, "down", "it was ended")
+        return self._place.status(self.handle)
+
+    # Using it.
+
+    def connect(self, **options: Any) -> Self:
+        """Connects this process with `ray.init`, after a check of the Python and Ray versions; safe to repeat.
+
+        `options` go to `ray.init`. Another cluster of ours that this process was connected to is left first.
+        VersionMismatchError says what differs and what to run.
+        """
+        from azray_lab.cluster import connection
+
+        connection.connect(self.handle, self.endpoint, lambda: self._place.state(self.handle), options)
+        return self
+
+    def disconnect(self) -> None:
+        """Ends this process's connection (`ray.shutdown`); the cluster lives on."""
+        from azray_lab.cluster import connection
+
+        connection.disconnect(self._handle.id)
+
+    def run(
+        self,
+        *what: str | Path,
+        parameters: dict[str, Any] | None = None,
+        output: str | Path | None = None,
+        working_dir: str | Path | None = None,
+        env: dict[str, str] | None = None,
+        detach: bool = False,
+        timeout: float | None = None,
+        on_log: Callable[[str], None] | None = None,
+    ) -> JobResult:
+        """Runs a command (`"python", "-m", "x"`), a script (`"train.py", "--lr", "0.1"`) or a notebook as a job.
+
+        Returns how it ended; `.check()` raises when it failed. The log goes to `on_log`, by default to stdout.
+        Ctrl-C stops the job on the cluster. `parameters` and `output` are a notebook's; `timeout` is in seconds.
+        """
+        from azray_lab import jobs
+
+        work = _work(what, parameters, output, Path(working_dir) if working_dir else None)
+        log = on_log or (lambda text: _print(text))
+        return jobs.run(self.endpoint, work, env=env, on_log=log, detach=detach, timeout=timeout).run()
+
+    def jobs(self) -> list[Job]:
+        """The jobs that the cluster remembers (two requests)."""
+        from azray_lab import jobs
+
+        return jobs.list_jobs(self.endpoint)
+
+    def logs(self, node: str | None = None, *, follow: bool = False) -> Iterator[str]:
+        """Lines of the nodes' logs, each as `[node] line`; with `follow` until the cluster ends."""
+        for name, line in self._place.logs(self.handle, node, follow=follow):
+            yield f"[{name}] {line}"
+
+    # Changing it.
+
+    def scale(self, workers: int) -> Self:
+        """Brings the number of workers to `workers` (of the only worker group)."""
+        self.scale_operation(workers).run()
+        return self
+
+    def scale_operation(self, workers: int) -> Task[Cluster]:
+        """The task of `scale`."""
+        from azray_lab.cluster.lifecycle import up_operation
+
+        return up_operation(_scaled(self.spec, workers))
+
+    def extend(self, duration: str | int) -> LeaseStatus:
+        """Moves the end of the lease by `duration` (`2h`, `30m` or seconds), at least that long from now."""
+        from azray_lab.spec.quantities import parse_duration
+
+        try:
+            seconds = parse_duration(duration)
+        except ValueError as error:
+            raise SpecError(str(error), next_step=f"azray extend {self.name} 2h") from error
+        return self._place.extend(self.handle, seconds)
+
+    def down(self) -> None:
+        """Ends the cluster, removes all that it had, and proves it; safe to repeat."""
+        self.down_operation().run()
+
+    def down_operation(self) -> Task[None]:
+        """The task of `down`. An `up` of this cluster that is under way is asked to stop first."""
+        operation: Operation[None] = Operation(f"down {self.name}")
+        return Task(operation, self._down)
+
+    def _down(self, operation: Operation[None]) -> None:
+        from azray_lab.cluster import connection
+        from azray_lab.targets.local.processes import this_process
+
+        request = registry.request_cancel(self.name, this_process().to_dict())
+        try:
+            with registry.lock(self.name, operation):
+                request.unlink(missing_ok=True)
+                handle = registry.handle_or_none(self.name)
+                if handle is None:
+                    return
+                connection.disconnect(handle.id)
+                registry.save(handle.but(phase="stopping", maker=this_process().to_dict()))
+                self._place.down(handle, operation)
+                registry.forget(self.name)
+        finally:
+            request.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    # How it looks.
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as plain JSON."""
+        return self.status().to_dict()
+
+    def _view(self) -> views.View:
+        try:
+            return views.status(self.status())
+        except AzRayError as error:
+            return views.View({}, f"{self.name}: unknown: {error}")
+
+    def __repr__(self) -> str:
+        return str(self._view())
+
+    def _repr_html_(self) -> str:
+        return self._view()._repr_html_()  # noqa: SLF001 - IPython's name for it
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _work(
+    what: Sequence[str | Path], parameters: dict[str, Any] | None, output: str | Path | None, folder: Path | None
+) -> Work:
+    from azray_lab import jobs
+
+    words = [str(word) for word in what]
+    first = words[0] if words else ""
+    if first.endswith(".ipynb") and len(words) == 1:
+        return jobs.notebook(first, parameters, output=output, directory=folder)
+    if parameters or output:
+        raise UsageError("parameters and output are for notebooks", next_step='cluster.run("analysis.ipynb", ...)')
+    if first.endswith(".py"):
+        return jobs.script(first, words[1:], directory=folder)
+    return jobs.command(words, directory=folder)
+
+
+def _scaled(spec: ClusterSpec, workers: int) -> ClusterSpec:
+    from azray_lab.spec.models import WorkerGroup
+
+    if len(spec.workers) > 1:
+        raise UsageError(
+            f"cluster {spec.name} has several worker groups",
+            cause=", ".join(group.name for group in spec.workers),
+            next_step="change the counts in azray.yaml and run azray up",
+        )
+    if workers < 0:
+        raise UsageError(f"{workers} workers cannot be", next_step=f"azray scale {spec.name} 2")
+    if not spec.workers:
+        return spec.model_copy(update={"workers": (WorkerGroup(count=workers),) if workers else ()})
+    return spec.scaled({spec.workers[0].name: workers})
