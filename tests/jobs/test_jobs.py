@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import tracemalloc
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,8 +25,12 @@ from azray_lab.errors import (
 )
 from azray_lab.jobs import package
 from azray_lab.jobs.client import Client
-from azray_lab.operation import Task
-from azray_lab.targets.base import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azray_lab.operation import Task
+    from azray_lab.targets.base import Endpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -224,7 +227,7 @@ def test_an_ignored_script_is_told_before_sending(endpoint: Endpoint, project: P
 
 def write_notebook(path: Path, *cells: str) -> None:
     """Writes a notebook whose first cell holds the parameters."""
-    body = [
+    body: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": str(index),

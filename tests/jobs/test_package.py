@@ -84,7 +84,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
 
 
 def test_the_same_files_give_the_same_package(tmp_path: Path) -> None:
-    """Times and the order on disk do not matter, contents and permissions do; so an unchanged directory is sent once."""
+    """Times and the order on disk do not matter, contents and permissions do."""
     uris = []
     for folder, order in ((tmp_path / "one", ["a", "b"]), (tmp_path / "two", ["b", "a"])):
         folder.mkdir()

@@ -84,7 +84,7 @@ def test_a_failing_cell_shows_its_own_traceback(tmp_path: Path) -> None:
 
 def notebook(folder: Path, *cells: str, kernel: str = "python3") -> Path:
     """Writes a notebook whose first cell holds the parameters."""
-    body = [
+    body: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "source": cell,
@@ -103,7 +103,7 @@ def notebook(folder: Path, *cells: str, kernel: str = "python3") -> Path:
 
 @pytest.mark.slow
 def test_a_notebook_that_fails_leaves_its_executed_copy(tmp_path: Path) -> None:
-    """Cells before the error have their outputs, the error is marked, the exit code is 1; a strange kernel is no error."""
+    """Outputs until the error, the error marked, exit code 1; a kernel that the cluster does not have is no error."""
     notebook(tmp_path, "n = 1", "print('n is', n)", "1 / 0", "print('never')", kernel="strange")
     ran = Ran(tmp_path, "notebook", "n.ipynb", "-p", "n", "3")
     assert ran.code == 1
