@@ -1,32 +1,36 @@
-"""Clients of Azure's SDK for one account, with retries that end soon, and the one place where its errors become ours."""
+"""Clients of Azure's SDK for one account, with retries that end soon; the one place where its errors become ours."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, StorageError
-from azray_lab.storage.credentials import CONNECTION_STRING, Account
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
     from azure.storage.blob import BlobServiceClient
     from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
 
+    from azray_lab.storage.credentials import Account
     from azray_lab.storage.uri import BlobUri
 
-# The SDK's own first retry waits 15 s, and a host that refuses takes it 80 s. Here: a refusal 3 s, silence about 12 s;
-# throttling (503) is retried after 0.5, 2.5 and 4.5 s.
+# The SDK's own first retry waits 15 s, and a host that refuses takes it 80 s. Here a refusal takes 3 s, silence 11 s;
+# throttling (503) is retried after 2.5, 4.5 and 8.5 s.
 _TRANSPORT = {"connection_timeout": 4, "read_timeout": 60}
-_RETRIES = {
+# Fractions of a second, which the SDK's annotations do not foresee.
+_RETRIES: dict[str, Any] = {
     "initial_backoff": 0.5,
     "increment_base": 2,
     "retry_total": 3,
-    "retry_connect": 2,
+    "retry_connect": 1,
     "random_jitter_range": 0.2,
 }
+# What goes wrong is raised as an error; without a handler Python would print the SDK's many warnings, too.
+logging.getLogger("azure").addHandler(logging.NullHandler())
 _SIGNATURE = re.compile(r"\b(sig|se|skoid|sktid)=[^&\s'\")]+", re.IGNORECASE)
 
 
@@ -34,14 +38,18 @@ def service(account: Account) -> BlobServiceClient:
     """A synchronous client of `account`; no request is made."""
     from azure.storage.blob import BlobServiceClient, ExponentialRetry
 
-    return _make(BlobServiceClient, account, account.token_credential(), ExponentialRetry(**_RETRIES))
+    client: BlobServiceClient = _make(
+        BlobServiceClient, account, account.token_credential(), ExponentialRetry(**_RETRIES)
+    )
+    return client
 
 
 def async_service(account: Account, credential: Any = None) -> AsyncBlobServiceClient:
     """The same for asyncio; `credential` is an asynchronous token credential for an account that needs one."""
     from azure.storage.blob.aio import BlobServiceClient, ExponentialRetry
 
-    return _make(BlobServiceClient, account, credential, ExponentialRetry(**_RETRIES))
+    client: AsyncBlobServiceClient = _make(BlobServiceClient, account, credential, ExponentialRetry(**_RETRIES))
+    return client
 
 
 def _make(kind: Any, account: Account, credential: Any, retries: Any) -> Any:
@@ -65,36 +73,43 @@ def translated(uri: BlobUri | None = None, account: Account | None = None) -> It
 
 
 def _ours(error: Any, uri: BlobUri | None, account: Account | None) -> AzRayError:
-    from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+    from azure.core.exceptions import HttpResponseError
 
     place = str(uri) if uri is not None else "the storage account"
     if isinstance(error, HttpResponseError) and error.status_code:
         return _answered(error, place, uri, account)
-    if isinstance(error, ClientAuthenticationError):  # azure-identity found no way to a token
-        return CredentialError(
-            f"{place} cannot be opened: there is no Azure identity here",
-            cause=_first_line(error),
-            next_step=f"az login, or export {CONNECTION_STRING}='...'",
-        )
-    endpoint = account.endpoint if account is not None else ""
+    endpoint = account.endpoint if account is not None else place
     return StorageError(
-        f"{endpoint or place} does not answer",
+        f"{endpoint} does not answer",
         cause=_first_line(error),
-        next_step=f"check the address in {account.source}" if account is not None else "check the address",
+        next_step=_check_address(account),
         endpoint=endpoint,
     )
 
 
+def _check_address(account: Account | None) -> str:
+    if account is None or account.source.startswith("the URI"):
+        return "check the address"
+    return f"check the address in {account.source}"
+
+
 def _answered(error: HttpResponseError, place: str, uri: BlobUri | None, account: Account | None) -> AzRayError:
-    headers = error.response.headers if error.response is not None else {}
-    code = (
-        getattr(getattr(error, "error_code", None), "value", None)
-        or headers.get("x-ms-error-code")
-        or str(error.reason)
-    )
-    facts = {"status": error.status_code, "code": code, "request_id": headers.get("x-ms-request-id"), "uri": place}
+    headers: dict[str, Any] = getattr(error.response, "headers", {})
+    code = getattr(getattr(error, "error_code", None), "value", None) or headers.get("x-ms-error-code")
+    code = str(code or error.reason)
+    facts: dict[str, Any] = {
+        "status": error.status_code,
+        "code": code,
+        "request_id": headers.get("x-ms-request-id"),
+        "uri": place,
+    }
+    if "x-ms-request-id" not in headers:  # every answer of a Blob service has one; proxies and web servers have none
+        reason = f"{error.status_code} {code} came from something else"
+        return StorageError(f"{place} is on no Blob service", cause=reason, next_step=_check_address(account), **facts)
     if error.status_code == 404:  # noqa: PLR2004 - HTTP
         return not_found(uri, code, facts)
+    if error.status_code == 412:  # noqa: PLR2004 - a condition of ours was not met: the version that we read
+        return StorageError(f"{place} changed while it was being read", cause=code, next_step="copy it again", **facts)
     if error.status_code in {401, 403}:
         source = account.source if account is not None else "the credential"
         return CredentialError(

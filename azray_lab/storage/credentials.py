@@ -3,7 +3,7 @@
 | variable | meaning |
 |---|---|
 | `AZURE_STORAGE_CONNECTION_STRING` | account and key (or signature) in one; Azurite's too |
-| `AZURE_STORAGE_ACCOUNT_URL` | the account's address; opened with DefaultAzureCredential (`az login`, managed identity, ...) |
+| `AZURE_STORAGE_ACCOUNT_URL` | the account's address; opened by DefaultAzureCredential (`az login`, ...) |
 | `AZURE_STORAGE_ACCOUNT` | the account's name, short for `https://NAME.blob.core.windows.net` |
 """
 
@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from azray_lab.errors import CredentialError
 from azray_lab.spec import settings
-from azray_lab.storage.uri import BlobUri
+
+if TYPE_CHECKING:
+    from azray_lab.storage.uri import BlobUri
 
 CONNECTION_STRING = "AZURE_STORAGE_CONNECTION_STRING"
 ACCOUNT_URL = "AZURE_STORAGE_ACCOUNT_URL"
@@ -91,12 +93,35 @@ class Account:
         return cls(endpoint, source, connection_string=text)
 
     def token_credential(self) -> Any:
-        """A DefaultAzureCredential for an account that is opened by a token; None for the others."""
-        if self.connection_string or self.sas:
-            return None
+        """What gives tokens for an account that is opened by an identity; None for the others."""
+        return None if self.connection_string or self.sas else _Identity(self.endpoint)
+
+
+class _Identity:
+    """DefaultAzureCredential, whose failure is ours, at once: the SDK would retry it like a request, for 16 s."""
+
+    def __init__(self, endpoint: str) -> None:
         from azure.identity import DefaultAzureCredential
 
-        return DefaultAzureCredential()
+        self._credential = DefaultAzureCredential()
+        self._endpoint = endpoint
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        """The token, as Azure's SDKs ask for it."""
+        from azure.core.exceptions import ClientAuthenticationError
+
+        try:
+            return self._credential.get_token(*scopes, **options)
+        except ClientAuthenticationError as error:
+            raise CredentialError(
+                f"{self._endpoint} cannot be opened",
+                cause="no Azure identity was found here: " + str(error).partition("\n")[0],
+                next_step=f"az login, or export {CONNECTION_STRING}='...'",
+            ) from error
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._credential.close()
 
 
 def _same(one: str, other: str) -> bool:

@@ -6,15 +6,17 @@ Importing this module loads adlfs (0.3 s); everything else in `storage` stays li
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adlfs import AzureBlobFileSystem
-from fsspec import AbstractFileSystem
 
 from azray_lab.errors import UsageError
 from azray_lab.storage.clients import async_service
 from azray_lab.storage.credentials import Account
 from azray_lab.storage.uri import BlobUri
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 
 def filesystem(
@@ -64,7 +66,7 @@ class BlobFileSystem(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        """`container/path` of a path or short URI, as it is: adlfs's own reads `?` and `#` in names as parts of URLs."""
+        """`container/path` of a path or short URI, as it is; adlfs's own reads `?` and `#` in names as URLs do."""
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
         text = str(path)

@@ -60,7 +60,7 @@ class BlobUri:
             return _parse_address(scheme, rest)
         raise UsageError(
             f"{scheme}:// is no Blob URI.{nearest(scheme, _SCHEMES)}",
-            cause="AzRay reads Azure Blob",
+            cause="known: " + ", ".join(_SCHEMES),
             next_step=_EXAMPLE,
         )
 
@@ -147,6 +147,12 @@ def _check_names(container: str, path: str) -> None:
             cause="that is 3 to 63 characters: a-z, 0-9 and single hyphens between them",
             next_step=_EXAMPLE,
         )
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{path!r} is not Unicode", cause="blob names are UTF-8", next_step="rename the file"
+        ) from error
     if len(path) > _MAX_NAME:
         raise UsageError("the blob's name is too long", cause=f"{len(path)} characters, Azure allows {_MAX_NAME}")
     # HTTP clients resolve such parts before they ask, so that another blob would be read or written.

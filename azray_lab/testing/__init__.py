@@ -1,7 +1,7 @@
 """Public pytest fixtures: real servers for tests that talk to Blob storage.
 
-In a `conftest.py`: `pytest_plugins = ["azray_lab.testing"]`; then a test asks for the fixture `azurite`. The same server
-without pytest: `azray_lab.testing.azurite.run_azurite`. Importing this package loads neither pytest nor an Azure SDK.
+In a `conftest.py`: `pytest_plugins = ["azray_lab.testing"]`; then a test asks for the fixture `azurite`. The same
+server without pytest: `azray_lab.testing.azurite.run_azurite`. Importing this package loads no pytest and no SDK.
 """
 
 from __future__ import annotations

@@ -145,11 +145,7 @@ def _spawn(command: list[str], folder: Path, port: int) -> subprocess.Popen[byte
     arguments = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(data), "--silent"]
     # The SDK sends newer API versions than this Azurite knows; it answers them all the same.
     arguments += ["--skipApiVersionCheck", "--disableTelemetry"]
-    environment: dict[str, Any] = {
-        **os.environ,
-        "NODE_OPTIONS": f'--require "{guard}"',
-        "AZRAY_AZURITE_DATA": str(folder),
-    }
+    own = {"NODE_OPTIONS": f'--require "{guard}"', "AZRAY_AZURITE_DATA": str(folder)}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [*command, *arguments],
@@ -157,7 +153,7 @@ def _spawn(command: list[str], folder: Path, port: int) -> subprocess.Popen[byte
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=environment,
+            env=os.environ | own,
             start_new_session=True,  # Ctrl-C in the terminal reaches us; we end the server
         )
 
@@ -191,7 +187,7 @@ def _failed(reason: str, log: str) -> StartError:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and SIGKILL for a server that is stalled; to the whole group, for launchers that start Node themselves."""
+    """SIGTERM, then SIGKILL for a server that is stalled; to the whole group, as a launcher may have started Node."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

