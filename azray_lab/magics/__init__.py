@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from typing import TYPE_CHECKING
 
 from azray_lab.magics.magic import azray
@@ -18,6 +20,13 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     shell.magics_manager.register_function(azray, "line_cell", "azray")
     if azray_matcher not in shell.Completer.custom_matchers:
         shell.Completer.custom_matchers.append(azray_matcher)
+    # The first TAB or verb would wait for click's import (some 50 ms); the cell that loads the extension need not.
+    threading.Thread(target=_warm, name="azray-warm").start()
+
+
+def _warm() -> None:
+    for module in ("click.shell_completion", "azray_lab.registry", "azray_lab.verbs.tree"):
+        importlib.import_module(module)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:

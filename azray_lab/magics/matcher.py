@@ -29,9 +29,10 @@ def azray_matcher(context: CompletionContext) -> dict[str, Any]:
 def completions(rest: str, token: str) -> list[SimpleCompletion]:
     """The completions of `rest`, what stands between the magic and the cursor; each replaces `token`."""
     words, incomplete = _split(rest)
-    # IPython replaces its token, which is shorter than our word where the word has `=`, `:` or a quote in it.
-    cut = len(incomplete) - len(token) if incomplete.endswith(token) else 0
-    return [SimpleCompletion(text=text[cut:], type="azray") for text in _texts(words, incomplete) if len(text) > cut]
+    # IPython replaces its token, which is shorter than our word where the word has `=` or `:` in it.
+    value = incomplete.partition("=")[2] if incomplete.startswith("-") else incomplete
+    cut = len(value) - len(token) if value.endswith(token) else 0
+    return [SimpleCompletion(text=text[cut:], type="azray") for text in _texts(words, incomplete, value)]
 
 
 def _split(rest: str) -> tuple[list[str], str]:
@@ -45,10 +46,12 @@ def _split(rest: str) -> tuple[list[str], str]:
     return words[:-1], words[-1]
 
 
-def _texts(words: list[str], incomplete: str) -> list[str]:
+def _texts(words: list[str], incomplete: str, value: str) -> list[str]:
+    # Where there is nothing to name, the flags are what can come next; Python's names never are.
+    items = _items(words, incomplete) or ([] if incomplete else _items(words, "-"))
     texts: list[str] = []
-    for item in _items(words, incomplete):
-        texts += _paths(incomplete) if item.type in {"file", "dir"} else [item.value]
+    for item in items:
+        texts += _paths(value) if item.type in {"file", "dir"} else [item.value]
     return texts
 
 

@@ -44,7 +44,9 @@ class NotebookFace:
     def detach(self, name: str, task: Task[T], then: Callable[[T], Any]) -> Pending[T]:
         """Runs `task` in a thread, draws it below this cell for as long as it lasts, and returns at once."""
         del name
-        return Pending(task, then, Progress(task.operation).draw, every=EVERY)
+        # A thread that writes to a terminal writes into what is being typed; there the handle's repr tells how it goes.
+        draw = Progress(task.operation).draw if _in_kernel() else lambda: None
+        return Pending(task, then, draw, every=EVERY)
 
     def say(self, text: str) -> None:
         """Writes a line to the cell's standard error."""

@@ -37,11 +37,4 @@ def environment(cluster: Cluster) -> dict[str, str]:
     They name the file that holds the token, never the token, and never the cluster's id: `down` ends the processes that
     carry it, and a user's shell is not one of them.
     """
-    endpoint = cluster.endpoint
-    return {
-        "RAY_ADDRESS": endpoint.address,
-        "RAY_API_SERVER_ADDRESS": endpoint.dashboard_url,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(endpoint.token_path),
-        "AZRAY_CLUSTER": cluster.name,
-    }
+    return {**cluster.endpoint.environment(), "AZRAY_CLUSTER": cluster.name}

@@ -6,13 +6,16 @@ and `__str__`, and where it helps `_repr_html_` and `exit_code`; the face shows 
 
 from __future__ import annotations
 
+import difflib
 import functools
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import click
 
+from azray_lab.errors import AzRayError, UnknownNameError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -139,7 +142,7 @@ def verb_group(name: str, *, example: str, **settings: Any) -> Callable[[Callabl
     def decorate(function: Callable[..., Any]) -> click.Group:
         if settings.get("invoke_without_command"):
             function = _options(function, events=False)
-        declare: Callable[..., click.Group] = click.group(name, epilog=_epilog(example), **settings)
+        declare: Callable[..., click.Group] = click.group(name, cls=VerbGroup, epilog=_epilog(example), **settings)
         return declare(function)
 
     return decorate
@@ -148,6 +151,31 @@ def verb_group(name: str, *, example: str, **settings: Any) -> Callable[[Callabl
 def _epilog(example: str) -> str:
     # \b keeps click from joining the lines.
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.strip().splitlines())
+
+
+class VerbGroup(click.Group):
+    """A click group whose error for an unknown verb is ours and names the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """click's, for a verb that is known."""
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known and not ctx.resilient_parsing:
+            raise UnknownNameError(
+                f"there is no verb {args[0]!r}",
+                cause=hint(args[0], known),
+                next_step=f"{ctx.command_path} --help",
+                name=args[0],
+                known=known,
+            )
+        return super().resolve_command(ctx, args)
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """`the nearest is 'x'`, or an empty string when nothing is near."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f"the nearest is {matches[0]!r}" if matches else ""
 
 
 class ClusterName(NameType):
@@ -161,7 +189,11 @@ class ClusterName(NameType):
 
         from azray_lab import registry
 
-        return [CompletionItem(name) for name in registry.names() if name.startswith(incomplete)]
+        try:
+            known = registry.names()
+        except AzRayError:  # a TAB has nowhere to say that the registry cannot be read; the verb will
+            return []
+        return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 
 CLUSTER = ClusterName()

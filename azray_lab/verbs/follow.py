@@ -36,7 +36,7 @@ def _watch(operation: Operation[Any], draw: Callable[[], None], every: float) ->
         try:
             ended = operation.wait(every)
             draw()
-        except KeyboardInterrupt:  # noqa: PERF203 - an interrupt must not end the loop
+        except KeyboardInterrupt:
             interrupts += 1
             _interrupt(operation, interrupts)
         except BaseException:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from azray_lab.errors import CancelledError, UnknownNameError, UsageError
+from azray_lab.errors import CancelledError, UsageError
+from azray_lab.verbs.face import VerbGroup, hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -59,7 +59,7 @@ SHORT_HELP = {
 }
 
 
-class Tree(click.Group):
+class Tree(VerbGroup):
     """A click group that knows its verbs by name and imports one when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -73,20 +73,6 @@ class Tree(click.Group):
         if (module := VERBS.get(cmd_name)) is None:
             return None
         return cast("click.Command", importlib.import_module(module).command)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Click's, with our error for an unknown verb: it names the nearest one."""
-        if args and not args[0].startswith("-") and args[0] not in VERBS and not ctx.resilient_parsing:
-            raise UnknownNameError(
-                f"there is no verb {args[0]!r}",
-                cause=hint(args[0], VERBS),
-                next_step=f"{ctx.command_path} --help",
-                name=args[0],
-                known=list(VERBS),
-            )
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the list of verbs from the table, without importing any."""
@@ -151,9 +137,3 @@ def _ours(error: click.ClickException, program: str) -> UsageError:
         message = f"{path} has no option {error.option_name!r}"
         return UsageError(message, cause=hint(error.option_name, known), next_step=f"{path} -h")
     return UsageError(f"{path}: {error.format_message()}", next_step=f"{path} -h")
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    """`the nearest is 'x'`, or an empty string when nothing is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1)
-    return f"the nearest is {matches[0]!r}" if matches else ""
