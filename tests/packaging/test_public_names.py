@@ -12,18 +12,18 @@ PUBLIC = {
     "AzRayError",
     "Cluster",
     "ClusterSpec",
-    "Plan",
-    "__version__",
     "attach",
     "clusters",
     "filesystem",
+    "load_ipython_extension",
     "plan",
+    "unload_ipython_extension",
     "up",
 }
 
 
 def test_the_public_names_are_these() -> None:
-    """`__all__` holds exactly the names that we promise, once each and in order."""
+    """`__all__` holds exactly the names that we promise, once each."""
     assert set(azray_lab.__all__) == PUBLIC
     assert len(azray_lab.__all__) == len(set(azray_lab.__all__))
 
