@@ -187,8 +187,7 @@ class Startup:
             def joined() -> bool:
                 for name in names:
                     self._check_alive(name)
-                there = {n["node_name"] for n in dashboard.nodes(self.handle.endpoint) if n["state"] == "ALIVE"}
-                here = len(there & set(names))
+                here = len(self._joined() & set(names))
                 if here != told[-1]:
                     told.append(here)
                     stage.progress(here / len(names), f"{here} of {len(names)}")
@@ -278,11 +277,15 @@ class Startup:
         try:
             found = dashboard.session_name(self.handle.endpoint)
         except ClusterLostError:
-            return False
+            return False  # not yet: the caller waits, with a deadline
         if found != expected:
             port = self.handle.dashboard_url.rpartition(":")[2]
             raise PortTakenError(f"port {port} was taken by another Ray dashboard", next_step="azray up again")
-        return True
+        # The dashboard comes before the head's raylet has joined when the machine is slow.
+        return "head" in self._joined()
+
+    def _joined(self) -> set[str]:
+        return {n["node_name"] for n in dashboard.nodes(self.handle.endpoint) if n["state"] == "ALIVE"}
 
 
 def free_port() -> int:

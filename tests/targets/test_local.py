@@ -1,0 +1,20 @@
+"""The local target keeps the contract of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from contract import TargetContract
+
+from azray_lab.targets.base import Target
+from azray_lab.targets.local.target import LocalTarget
+
+
+class TestLocalTarget(TargetContract):
+    """The contract against real Ray processes of this machine."""
+
+    @pytest.fixture(scope="class")
+    def target(self) -> Iterator[Target]:
+        """The local target in the test's own home."""
+        return LocalTarget()  # type: ignore[return-value]  # no clean-up of its own
