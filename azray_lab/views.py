@@ -7,8 +7,8 @@ variables with fallbacks for hosts that have none.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def headline(operation: Operation[Any]) -> str:
     state, now = outcome(operation), operation.elapsed
     if state != "running":
         return f"{operation.name}: {state} after {seconds(ended(operation))}"
-    rest = remaining(_rows(operation), operation.expected, now)
+    rest = remaining(stages(operation), operation.expected, now)
     about = f", about {seconds(rest)} left" if rest else ""
     return f"{operation.name}: running for {seconds(now)}{about}"
 
@@ -189,7 +189,7 @@ def ended(operation: Operation[Any]) -> float:
 
 def operation_text(operation: Operation[Any]) -> str:
     """An operation as lines of text: its headline, a line for each stage, its notes."""
-    lines = aligned(row_cells(row, operation.elapsed) for row in _rows(operation))
+    lines = aligned(row_cells(row, operation.elapsed) for row in stages(operation))
     return "\n".join([headline(operation), *(f"  {line}" for line in (*lines, *notes(operation.events)))])
 
 
@@ -198,7 +198,7 @@ def operation_html(operation: Operation[Any]) -> str:
 
     The times stand outside of the live region: they change several times a second, and nobody wants them read out.
     """
-    rows = [row_cells(row, operation.elapsed) for row in _rows(operation)]
+    rows = [row_cells(row, operation.elapsed) for row in stages(operation)]
     said = f'<p role="status" aria-live="polite" style="margin:0">{escape(sentence(operation))}</p>'
     noted = "".join(f"<p>{escape(note)}</p>" for note in notes(operation.events))
     return frame(said + table_html(headline(operation), ("stage", "state", "time", "message"), rows) + noted)
@@ -209,17 +209,25 @@ def sentence(operation: Operation[Any]) -> str:
     state = outcome(operation)
     if state in {"failed", "cancelled"}:
         return f"{operation.name}: {state}: {operation.events[-1].message}"
-    running = [row for row in _rows(operation) if row.state == "running"]
+    running = [row for row in stages(operation) if row.state == "running"]
     if state == "done" or not running:
         return f"{operation.name}: {state}"
     about = f": {running[-1].message}" if running[-1].message else ""
     return f"{operation.name}: {running[-1].stage}{about}"
 
 
-def _rows(operation: Operation[Any]) -> list[Row]:
+def stages(operation: Operation[Any]) -> list[Row]:
+    """The stages of an operation; what it waits for outside of any stage is told by the one that began last."""
     from azray_lab.operation import fold
 
-    return fold(operation.events, operation.expected)
+    return fold(_placed(operation.events), operation.expected)
+
+
+def _placed(events: Iterable[Event]) -> Iterator[Event]:
+    last = ""
+    for event in events:
+        last = event.stage if event.kind == "started" else last
+        yield replace(event, stage=last) if event.kind == "waiting" and not event.stage else event
 
 
 def notes(events: Iterable[Event]) -> list[str]:
@@ -235,7 +243,8 @@ def event_line(event: Event) -> str:
         return ""
     about = f": {event.message}" if event.message else ""
     share = f" {event.fraction:.0%}" if event.fraction is not None else ""
-    return f"{event.seconds:6.1f} s  {event.stage} {event.kind}{share}{about}"
+    what = f"{event.stage} {event.kind}".strip()
+    return f"{event.seconds:6.1f} s  {what}{share}{about}"
 
 
 # Clusters.

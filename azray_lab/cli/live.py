@@ -11,7 +11,6 @@ from rich.text import Text
 
 from azray_lab import views
 from azray_lab.cli.drawing import Drawing
-from azray_lab.operation import fold
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,7 +48,7 @@ class Live(Drawing):
 def render(operation: Operation[Any]) -> RenderableType:
     """An operation as rich draws it: headline, stages, notes."""
     table = Table.grid(padding=(0, 2))
-    for row in fold(operation.events, operation.expected):
+    for row in views.stages(operation):
         stage, state, took, message = views.row_cells(row, operation.elapsed)
         table.add_row(f"  {stage}", Text(state, _STYLES[state]), Text(took, "dim"), Text(message))
     notes = [Text(f"  {note}", "yellow") for note in views.notes(operation.events)]

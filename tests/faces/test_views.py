@@ -118,6 +118,16 @@ def test_failed_operation_says_why() -> None:
     assert "gcs  failed" in views.operation_text(operation)
 
 
+def test_waiting_outside_of_a_stage_is_told_by_the_last_one() -> None:
+    """A reason that names no stage is shown with the stage that began last."""
+
+    def work(operation: Operation[None]) -> None:
+        with operation.stage("gcs"):
+            operation.emit("waiting", "", "the port is silent")
+
+    assert "the port is silent" in views.operation_text(ended(work))
+
+
 def test_cancelled_is_not_failed() -> None:
     """An operation that the user ended is called cancelled."""
     operation: Operation[None] = Operation("up a")
