@@ -85,16 +85,10 @@ def command(face: Face, /, **given: Any) -> JobResult:
     from azray_lab import jobs
 
     work = _work(face, plain=bool(click.get_current_context().meta.get(_PLAIN)), **given)
+    env, timeout = _environment(given["env"]), _seconds(given["timeout"])
     endpoint = find(given["cluster"]).endpoint
     log = JobLog(face)
-    task = jobs.run(
-        endpoint,
-        work,
-        env=_environment(given["env"]),
-        on_log=log.take,
-        detach=given["detach"],
-        timeout=_seconds(given["timeout"]),
-    )
+    task = jobs.run(endpoint, work, env=env, on_log=log.take, detach=given["detach"], timeout=timeout)
     log.watch(task.operation)
     try:
         result = follow(task, log.draw, every=_EVERY)
