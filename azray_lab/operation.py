@@ -205,7 +205,10 @@ class Operation(Generic[T]):
             words = reason if isinstance(reason, str) else reason()
             if waited > seconds:
                 raise DeadlineError(
-                    f"{self.name} gave up after {seconds:g} s of waiting", cause=words, next_step=next_step, seconds=seconds
+                    f"{self.name} gave up after {seconds:g} s of waiting",
+                    cause=words,
+                    next_step=next_step,
+                    seconds=seconds,
                 )
             if not told and waited > _QUIET_SECONDS:
                 told = True

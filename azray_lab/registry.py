@@ -67,7 +67,7 @@ def _file(name: str) -> Path:
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is no name of a cluster",
-            cause="names have lower-case letters, digits and hyphens, start with a letter and have at most 40 characters",
+            cause="a name has lower-case letters, digits and hyphens, begins with a letter and has at most 40 characters",
             next_step="azray list",
             name=name,
         )
@@ -106,11 +106,9 @@ def handle_or_none(name: str) -> Handle | None:
 def _read(path: Path, *, strict: bool = False) -> Handle | None:
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError("not a JSON object")  # noqa: TRY004 - one kind of error for all that is no handle
-        if int(data["version"]) > HANDLE_VERSION:
-            return _newer(path, data, strict=strict)
-        return Handle.from_dict(data)
+        newer = int(data["version"]) > HANDLE_VERSION
+        if not newer:
+            return Handle.from_dict(data)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, RegistryError) as error:
@@ -118,13 +116,11 @@ def _read(path: Path, *, strict: bool = False) -> Handle | None:
         return None
     except OSError as error:
         raise _unwritable(path, error) from error
-
-
-def _newer(path: Path, data: dict[str, Any], *, strict: bool) -> None:
     words = f"{path} was written by a newer version of azray-lab (form {data['version']}) and is left alone"
     if strict:
         raise RegistryError(words, next_step='pip install --upgrade "azray-lab"', path=str(path))
     _log.warning(words)
+    return None
 
 
 def _set_aside(path: Path, error: Exception) -> None:

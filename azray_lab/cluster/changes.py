@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import ReplaceRequiredError
-from azray_lab.spec.models import ClusterSpec
+
+if TYPE_CHECKING:
+    from azray_lab.spec.models import ClusterSpec
 
 # What changes in place: how many nodes a group has, and the lease.
 _COUNTS = ("count", "min", "max")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from azray_lab.errors import ClusterLostError, RayMissingError, UsageError, VersionMismatchError
+from azray_lab.spec import settings
 from azray_lab.targets.base import Endpoint, Handle, read_token
 
 _log = logging.getLogger("azray_lab")
@@ -67,9 +67,9 @@ def connect(handle: Handle, endpoint: Endpoint, state: Callable[[], str], option
 
 def _init(ray: Any, handle: Handle, endpoint: Endpoint, options: Mapping[str, Any]) -> None:
     ip = endpoint.address.rpartition(":")[0]
-    settings = {"logging_level": logging.WARNING, "log_to_driver": True, "_node_ip_address": ip, **options}
+    given = {"logging_level": logging.WARNING, "log_to_driver": True, "_node_ip_address": ip, **options}
     try:
-        ray.init(address=endpoint.address, **settings)
+        ray.init(address=endpoint.address, **given)
     except (ConnectionError, RuntimeError) as error:
         raise ClusterLostError(
             f"cluster {handle.name} does not answer at {endpoint.address}",
@@ -80,15 +80,14 @@ def _init(ray: Any, handle: Handle, endpoint: Endpoint, options: Mapping[str, An
 
 def disconnect(cluster_id: str) -> None:
     """Leaves the cluster of that id, when this process is connected to it."""
-    global _current  # noqa: PLW0603 - see connect
+    global _current  # noqa: PLW0603 - Ray allows one connection a process, and this is it
     with _lock:
         if _current is None or _current.handle.id != cluster_id:
             return
         _current.leave()
         _current = None
         _ray().shutdown()
-        for name in _AUTH:
-            os.environ.pop(name, None)
+        settings.withdraw(_AUTH)
 
 
 def _ray() -> Any:
@@ -109,7 +108,7 @@ def _authenticated(endpoint: Endpoint) -> Any:
     read afresh, for which 2.60 has private functions only; a test holds them to it.
     """
     loaded = "ray" in sys.modules
-    os.environ.update({name: endpoint.environment()[name] for name in _AUTH})
+    settings.export({name: endpoint.environment()[name] for name in _AUTH})
     ray = _ray()
     if loaded:
         raylet = importlib.import_module("ray._raylet")

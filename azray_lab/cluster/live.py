@@ -143,8 +143,7 @@ class Cluster:
         from azray_lab import jobs
 
         work = _work(what, parameters, output, Path(working_dir) if working_dir else None)
-        log = on_log or (lambda text: _print(text))
-        return jobs.run(self.endpoint, work, env=env, on_log=log, detach=detach, timeout=timeout).run()
+        return jobs.run(self.endpoint, work, env=env, on_log=on_log or _print, detach=detach, timeout=timeout).run()
 
     def jobs(self) -> list[Job]:
         """The jobs that the cluster remembers (two requests)."""
@@ -231,7 +230,7 @@ class Cluster:
         return str(self._view())
 
     def _repr_html_(self) -> str:
-        return self._view()._repr_html_()  # noqa: SLF001 - IPython's name for it
+        return self._view()._repr_html_()
 
 
 def _print(text: str) -> None:

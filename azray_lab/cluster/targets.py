@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from azray_lab.errors import UnsupportedError
-from azray_lab.targets.base import Target
 from azray_lab.targets.local.target import LocalTarget
+
+if TYPE_CHECKING:
+    from azray_lab.targets.base import Target
 
 _TARGETS: dict[str, type[LocalTarget]] = {"local": LocalTarget}
 _LATER = {"dsvm": "Azure Data Science VMs", "aks": "Azure Kubernetes Service"}

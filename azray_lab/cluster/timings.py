@@ -6,11 +6,13 @@ import contextlib
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azray_lab.durable import read_json, write_json
-from azray_lab.operation import Timing
 from azray_lab.spec import settings
+
+if TYPE_CHECKING:
+    from azray_lab.operation import Timing
 
 _KEPT = 5
 

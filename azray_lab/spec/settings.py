@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from azray_lab.errors import InsecureFileError, RegistryError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 PREFIX = "AZRAY_"
 RESERVED = frozenset(
@@ -43,6 +43,22 @@ _RUNTIME_HINT = "export AZRAY_RUNTIME_DIR=/some/short/folder/of/yours"
 def variable(name: str, environ: Mapping[str, str] | None = None) -> str:
     """The value of an environment variable; unset and empty are both an empty string."""
     return (os.environ if environ is None else environ).get(name, "")
+
+
+def cuda_visible_devices(environ: Mapping[str, str] | None = None) -> str | None:
+    """CUDA's own setting of which GPUs a process sees; None when it is not set, empty when it sees none."""
+    return (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
+
+
+def export(values: Mapping[str, str]) -> None:
+    """Sets variables of this process, for libraries that read them when they are loaded."""
+    os.environ.update(values)
+
+
+def withdraw(names: Iterable[str]) -> None:
+    """Takes variables out of this process's environment."""
+    for name in names:
+        os.environ.pop(name, None)
 
 
 def process_environment() -> dict[str, str]:
@@ -174,7 +190,7 @@ def runtime_dir(environ: Mapping[str, str] | None = None) -> Path:
     Short, because a Unix socket's path has at most 107 bytes and Ray adds about 75. InsecureFileError unless it is
     a folder of this user that nobody else may enter: /tmp is everybody's, and tokens lie below.
     """
-    path = Path(variable("AZRAY_RUNTIME_DIR", environ) or f"/tmp/azray-{os.geteuid()}").expanduser()  # noqa: S108 - see above
+    path = _runtime_path(environ)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
@@ -191,6 +207,12 @@ def runtime_dir(environ: Mapping[str, str] | None = None) -> Path:
     if mode & 0o077:
         raise _insecure(path, mode, f"others may enter it (mode {mode:04o})", f"chmod 700 {path}")
     return path
+
+
+def _runtime_path(environ: Mapping[str, str] | None) -> Path:
+    if explicit := variable("AZRAY_RUNTIME_DIR", environ):
+        return Path(explicit).expanduser().absolute()
+    return Path(f"/tmp/azray-{os.geteuid()}")  # noqa: S108 - short, and `runtime_dir` looks whose it is
 
 
 def _insecure(path: Path, mode: int, reason: str, next_step: str = _RUNTIME_HINT) -> InsecureFileError:

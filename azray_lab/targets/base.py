@@ -6,7 +6,6 @@ Light on purpose: `azray status` and `azray list` read handles and statuses with
 from __future__ import annotations
 
 import dataclasses
-import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,13 +20,16 @@ if TYPE_CHECKING:
 
 State = Literal["starting", "running", "degraded", "lost", "stopping", "down"]
 HANDLE_VERSION = 1
+# What a handle's file must hold for the rest of the program to rely on it.
+_KINDS: dict[str, Any] = {"name": str, "target": str, "id": str, "spec": Mapping, "created": int | float}
+_KINDS |= {"phase": str, "maker": Mapping, "timeline": list | tuple, "details": Mapping}
 
 
 def read_token(path: str | Path) -> str:
     """The token in `path`; InsecureFileError when others may read the file, CredentialError when it is not there."""
     file = Path(path)
     try:
-        mode = stat.S_IMODE(os.stat(file).st_mode)
+        mode = stat.S_IMODE(file.stat().st_mode)
     except OSError as error:
         raise CredentialError(
             f"the cluster's token {file} cannot be read",
@@ -113,8 +115,9 @@ class Handle:
             handle = cls(**{key: value for key, value in data.items() if key in known})
         except TypeError as error:
             raise RegistryError("a handle is not complete", cause=str(error)) from error
-        if not isinstance(handle.name, str) or not isinstance(handle.spec, Mapping):
-            raise RegistryError("a handle is not of the right form", cause="name or spec is of the wrong kind")
+        for key, kind in _KINDS.items():
+            if not isinstance(getattr(handle, key), kind):
+                raise RegistryError("a handle is not of the right form", cause=f"{key} is of the wrong kind")
         return handle.but(timeline=tuple(handle.timeline))
 
 

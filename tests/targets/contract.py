@@ -26,6 +26,7 @@ class Kept:
 
     @property
     def last(self) -> Handle:
+        """The handle that was saved last."""
         return self.handles[-1]
 
 
@@ -104,7 +105,10 @@ class TargetContract:
         endpoint = target.address(kept.last)
         assert status_code(endpoint.dashboard_url, "/api/version", endpoint.headers()) == 200
         assert status_code(endpoint.dashboard_url, "/api/version", {}) == 401
-        assert status_code(endpoint.dashboard_url, "/api/version", {"Authorization": "Bearer " + "0" * 64}) in {401, 403}
+        assert status_code(endpoint.dashboard_url, "/api/version", {"Authorization": "Bearer " + "0" * 64}) in {
+            401,
+            403,
+        }
 
     def test_logs_have_the_name_of_their_node(self, target: Target, kept: Kept) -> None:
         """Each node wrote something, and an unknown node is an error that names the known ones."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from contract import TargetContract
 
-from azray_lab.targets.base import Target
 from azray_lab.targets.local.target import LocalTarget
+
+if TYPE_CHECKING:
+    from azray_lab.targets.base import Target
 
 
 class TestLocalTarget(TargetContract):

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -22,11 +22,13 @@ from azray_lab.errors import CancelledError, ClusterLostError, PortTakenError, S
 from azray_lab.operation import Operation
 from azray_lab.spec import settings
 from azray_lab.spec.models import ClusterSpec
-from azray_lab.targets.base import Handle
 from azray_lab.targets.local import commands, teardown
 from azray_lab.targets.local.folders import Folders
 from azray_lab.targets.local.machine import Share
 from azray_lab.targets.local.target import LocalTarget
+
+if TYPE_CHECKING:
+    from azray_lab.targets.base import Handle
 
 pytestmark = pytest.mark.ray
 
@@ -103,7 +105,9 @@ def test_a_killed_worker_degrades_and_up_starts_it_again(cluster: Cluster) -> No
 @pytest.mark.slow
 def test_a_process_that_hides_is_found(cluster: Cluster) -> None:
     """A program that clears its environment and leaves its parent is still ended, by its session."""
-    hiding = "import os,sys,time\nif os.fork(): sys.exit()\nos.execve(sys.executable,[sys.executable,'-c',sys.argv[1]],{})"
+    hiding = (
+        "import os,sys,time\nif os.fork(): sys.exit()\nos.execve(sys.executable,[sys.executable,'-c',sys.argv[1]],{})"
+    )
     naps = "import time\nprint('hidden', flush=True)\ntime.sleep(600)"
     import ray
 
@@ -272,10 +276,11 @@ def test_without_ray_the_error_is_the_pip_line(tmp_path: Path) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize(
     ("mount", "words"),
-    [("mount -t tmpfs -o size=32m tmpfs /dev/shm", "/dev/shm is too small"), ("", "no space for a Ray session")],
+    [("mount -t tmpfs -o size=32m tmpfs /dev/shm", "shm is too small"), ("", "no space for a Ray session")],
 )
 def test_small_shm_and_full_disk_are_clear_errors(fresh_home: Path, tmp_path: Path, mount: str, words: str) -> None:
     """In a mount namespace with a tiny /dev/shm or a tiny runtime disk, `up` says so and leaves nothing."""
+    del fresh_home
     runtime = Path(os.environ["AZRAY_RUNTIME_DIR"]) / f"full{len(words)}"
     runtime.mkdir(mode=0o700)
     small = mount or f"mount -t tmpfs -o size=16m,mode=700 tmpfs {runtime}"

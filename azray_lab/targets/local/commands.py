@@ -7,16 +7,26 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from azray_lab.spec.models import ClusterSpec, NodeSpec
-from azray_lab.targets.local.machine import Share
 from azray_lab.targets.local.processes import ID_VARIABLE, NODE_VARIABLE, STATE_VARIABLE
+
+if TYPE_CHECKING:
+    from azray_lab.spec.models import ClusterSpec, NodeSpec
+    from azray_lab.targets.local.machine import Share
 
 # Loopback networks are chosen in 127.64.0.0/10, so that 127.0.0.1 and other people's fixed addresses stay free.
 _NETWORKS = 64 * 256
 MAX_NODES = 250
 # Variables that would join a node to another cluster, or that belong to the process that runs `up` inside one.
-_FOREIGN = ("RAY_ADDRESS", "RAY_JOB_ID", "RAY_API_SERVER_ADDRESS", "RAY_NAMESPACE", "RAY_AUTH_TOKEN", "RAY_RUNTIME_ENV_HOOK")
+_FOREIGN = (
+    "RAY_ADDRESS",
+    "RAY_JOB_ID",
+    "RAY_API_SERVER_ADDRESS",
+    "RAY_NAMESPACE",
+    "RAY_AUTH_TOKEN",
+    "RAY_RUNTIME_ENV_HOOK",
+)
 
 
 def node_ip(cluster_id: str, index: int) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from azray_lab.errors import ClusterLostError
-from azray_lab.targets.base import Endpoint
+
+if TYPE_CHECKING:
+    from azray_lab.targets.base import Endpoint
 
 _SECONDS = 5.0
 # Ray's state API answers at most this many rows a request (RAY_MAX_LIMIT_FROM_API_SERVER, 10,000).

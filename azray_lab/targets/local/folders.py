@@ -7,11 +7,13 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azray_lab.durable import read_json, write_json
 from azray_lab.errors import StartError
-from azray_lab.targets.base import Handle
+
+if TYPE_CHECKING:
+    from azray_lab.targets.base import Handle
 
 # sun_path of Linux holds 108 bytes with the final zero (unix(7)).
 _SOCKET_PATH_BYTES = 107
@@ -21,6 +23,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXIT = re.compile(r"END (\S+?)(?:\.out|\.err|\.log)* tail \((exit code\(s\)=[^)]*\)?)")
 _EXCEPTION = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)): .+$", re.MULTILINE)
 _TAIL_BYTES = 64 * 1024
+# The name under which the watchdog logs; no group of workers makes it, their nodes end in numbers.
+WATCHDOG = "watchdog"
 
 
 @dataclass(frozen=True)

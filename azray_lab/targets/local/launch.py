@@ -9,10 +9,11 @@ import sys
 
 
 def main() -> None:
+    """Makes the session, forks, and becomes the command."""
     log, directory, *command = sys.argv[1:]
     os.setsid()
     if pid := os.fork():
-        print(pid, flush=True)
+        print(pid, flush=True)  # noqa: T201 - its answer
         os._exit(0)
     os.umask(0o077)
     os.chdir(directory)
@@ -20,7 +21,7 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for source, number in ((null, 0), (sink, 1), (sink, 2)):
         os.dup2(source, number)
-    os.execvpe(command[0], command, os.environ)
+    os.execvp(command[0], command)  # noqa: S606 - what it is for
 
 
 if __name__ == "__main__":

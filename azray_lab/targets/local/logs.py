@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from azray_lab.errors import UnknownNameError, nearest
-from azray_lab.targets.base import Handle
-from azray_lab.targets.local.folders import Folders, plain_lines
+from azray_lab.targets.local.folders import WATCHDOG, Folders, plain_lines, tail
 from azray_lab.targets.local.snapshot import alive
+
+if TYPE_CHECKING:
+    from azray_lab.targets.base import Handle
 
 # What people print goes to worker-*.out and .err; a job's driver writes job-driver-*.log. The rest is Ray's own.
 _PATTERNS = ("worker-*.out", "worker-*.err", "job-driver-*.log")
@@ -20,6 +23,8 @@ _CHUNK = 1 << 20
 def node_logs(handle: Handle, node: str | None, *, follow: bool) -> Iterator[tuple[str, str]]:
     """Pairs (node, line); with `follow` until the head ends. UnknownNameError for a node that is not there."""
     records = handle.details["nodes"]
+    if node == WATCHDOG:
+        return ((WATCHDOG, line) for line in plain_lines(tail(Folders.of(handle).log(WATCHDOG))))
     if node is not None and node not in records:
         raise UnknownNameError(
             f"cluster {handle.name} has no node {node!r}",

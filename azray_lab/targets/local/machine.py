@@ -7,11 +7,15 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from azray_lab.errors import ResourceError
-from azray_lab.spec.models import NodeSpec
+from azray_lab.spec import settings
+
+if TYPE_CHECKING:
+    from azray_lab.spec.models import NodeSpec
 
 # Ray's least object store (ray/_private/ray_constants.py, OBJECT_STORE_MINIMUM_MEMORY_BYTES, 2.60).
 MIN_OBJECT_STORE = 75 * 1024 * 1024
@@ -24,6 +28,8 @@ NODE_MEMORY = 300 * 1024 * 1024
 MIN_DISK = 200 * 1024 * 1024
 _CGROUP = Path("/sys/fs/cgroup")
 _MIB = 1024 * 1024
+# Where Ray maps its object stores.
+SHM = "/dev/shm"  # noqa: S108 - not a place of ours
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def measure(object_store_directory: str | None = None) -> Machine:
     memory = psutil.virtual_memory()
     limit = _cgroup_number("memory.max") or memory.total
     used = _cgroup_number("memory.current") or 0
-    store = object_store_directory or "/dev/shm"  # noqa: S108 - where Ray maps its object store
+    store = object_store_directory or SHM
     return Machine(
         cpus=_cpus(),
         memory=min(limit, memory.total),
@@ -91,7 +97,7 @@ def _cgroup_number(name: str) -> int | None:
 def _nvidia_gpus() -> tuple[str, ...]:
     # The driver lists its GPUs here; the accelerators room will say much more about them.
     found = sorted(Path("/proc/driver/nvidia/gpus").glob("*"))
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")  # noqa: TID251 - a fact about GPUs, not a setting of ours
+    hidden = settings.cuda_visible_devices()
     if hidden is not None:
         return tuple(part for part in re.split(r",\s*", hidden) if part) if found else ()
     return tuple(str(i) for i in range(len(found)))
@@ -124,9 +130,7 @@ def shares(machine: Machine, nodes: dict[str, NodeSpec]) -> dict[str, Share]:
     return out
 
 
-def _take_gpus(
-    name: str, spec: NodeSpec, devices: list[str], nodes: int, total: int
-) -> tuple[int, tuple[str, ...]]:
+def _take_gpus(name: str, spec: NodeSpec, devices: list[str], nodes: int, total: int) -> tuple[int, tuple[str, ...]]:
     if spec.gpus and spec.gpus.pretend:
         return spec.gpus.count, ()
     wanted = spec.gpus.count if spec.gpus else total // nodes
@@ -134,7 +138,7 @@ def _take_gpus(
         raise ResourceError(
             f"node {name} wants {wanted} GPUs",
             cause=f"this machine has {total}, of which {len(devices)} are left",
-            next_step="give fewer, or `gpus: {count: %d, pretend: true}` to try things out without hardware" % wanted,
+            next_step=f"give fewer, or `gpus: {{count: {wanted}, pretend: true}}` to try things without hardware",
             needed=wanted,
             available=len(devices),
         )
@@ -160,7 +164,7 @@ def _check_shm(machine: Machine, nodes: dict[str, NodeSpec], default_store: int)
     if sum(stores) <= machine.free_shm:
         return
     raise ResourceError(
-        f"/dev/shm is too small for the object stores of {len(nodes)} nodes",
+        f"{SHM} is too small for the object stores of {len(nodes)} nodes",
         cause=f"they need {sum(stores) // _MIB} MiB, {machine.free_shm // _MIB} MiB are free",
         next_step="enlarge it (docker run --shm-size=2g, or mount -o remount,size=2G /dev/shm), "
         "or set local.object_store_directory to a folder on a disk (slower)",

@@ -45,7 +45,7 @@ class ProcessId:
             process = psutil.Process(self.pid)
             # The kernel counts starts in ticks of 10 ms from boot; the clock that turns them into dates may be set.
             same = abs(process.create_time() - self.started) < _CLOCK_SLACK
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return False
 
@@ -62,7 +62,7 @@ def this_process() -> ProcessId:
 def launch(command: Sequence[str], environment: Mapping[str, str], *, log: Path, directory: Path) -> ProcessId:
     """Starts `command` detached from this process, its output appended to `log`; costs about 20 ms."""
     launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(log), str(directory)]
-    with subprocess.Popen(  # noqa: S603 - the command is ours, and no shell is involved
+    with subprocess.Popen(
         [*launcher, *command],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ def launch(command: Sequence[str], environment: Mapping[str, str], *, log: Path,
 def _environment(process: psutil.Process) -> dict[str, str]:
     # Another user's processes cannot be read, and cannot be ours.
     with contextlib.suppress(psutil.Error, OSError):
-        return process.environ()
+        return dict(process.environ())
     return {}
 
 

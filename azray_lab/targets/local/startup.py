@@ -10,25 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, PortTakenError, RayMissingError, StartError
-from azray_lab.operation import Operation
-from azray_lab.spec.models import ClusterSpec
 from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan
 from azray_lab.targets.local import commands, dashboard, machine
-from azray_lab.targets.local.folders import Folders, autopsy
+from azray_lab.targets.local.folders import WATCHDOG, Folders, autopsy
 from azray_lab.targets.local.machine import Share
 from azray_lab.targets.local.processes import launch, session_of, this_process
 from azray_lab.targets.local.snapshot import process_of
 from azray_lab.targets.local.teardown import end_processes, processes
 
+if TYPE_CHECKING:
+    from azray_lab.operation import Operation
+    from azray_lab.spec.models import ClusterSpec
+
 HEAD_SECONDS = 120.0
 WORKER_SECONDS = 180.0
-WATCHDOG = "watchdog"
 
 
 @dataclass(frozen=True)

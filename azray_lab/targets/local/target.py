@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, UsageError
-from azray_lab.operation import Operation
 from azray_lab.spec import settings
 from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, Save, State
 from azray_lab.targets.local import snapshot, teardown
@@ -18,6 +17,7 @@ from azray_lab.targets.local.logs import node_logs
 from azray_lab.targets.local.processes import ID_VARIABLE, STATE_VARIABLE, ProcessId, every_marked
 
 if TYPE_CHECKING:
+    from azray_lab.operation import Operation
     from azray_lab.spec.models import ClusterSpec
     from azray_lab.targets.base import TargetPlan
     from azray_lab.targets.local.startup import Places, Startup

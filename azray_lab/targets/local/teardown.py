@@ -1,4 +1,4 @@
-"""Ending a local cluster: every process, both folders, and the proof. Used by `down`, failed starts and the watchdog."""
+"""Ending a local cluster: every process, both folders, and the proof. For `down`, failed starts and the watchdog."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
-
-import psutil
+from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import DeadlineError, LeftoverError
-from azray_lab.operation import Operation
-from azray_lab.targets.base import Handle
 from azray_lab.targets.local.folders import Folders
 from azray_lab.targets.local.processes import ProcessId, end, marked
+
+if TYPE_CHECKING:
+    import psutil
+
+    from azray_lab.operation import Operation
+    from azray_lab.targets.base import Handle
 
 # Actors and replicas get so long for their own clean-up.
 GRACE_SECONDS = 3.0
@@ -54,9 +56,7 @@ def end_processes(find: Callable[[], list[psutil.Process]], operation: Operation
 
 def _left(who: str, left: Iterable[psutil.Process]) -> LeftoverError:
     names = [f"{p.pid} {p.name()}" for p in left if p.is_running()]
-    return LeftoverError(
-        f"{who} still has processes", cause=", ".join(names), next_step="azray down again", left=names
-    )
+    return LeftoverError(f"{who} still has processes", cause=", ".join(names), next_step="azray down again", left=names)
 
 
 def remove(handle: Handle, operation: Operation[Any], *, keep_state: bool = False) -> None:

@@ -68,7 +68,7 @@ class Watchdog:
     def _warn(self, handle: Handle, expires: float | None, now: float) -> None:
         soon = snapshot.ends_soon(snapshot.lease(handle), now)
         if soon and not self._warned:
-            print(f"{time.strftime('%H:%M:%S')} warning: {soon}", flush=True)
+            _say(f"warning: {soon}")
         self._warned = bool(soon) and expires is not None
 
     def pause(self) -> float:
@@ -84,12 +84,18 @@ class Watchdog:
 
     def finish(self, handle: Handle, reason: str) -> None:
         """Ends the cluster, and records why and when before the first process dies."""
-        print(f"{time.strftime('%H:%M:%S')} ending cluster {handle.name}: {reason}", flush=True)
+        _say(f"ending cluster {handle.name}: {reason}")
         write_json(self._files.ended, {"reason": reason, "at": self._clock()})
         operation: Operation[Any] = Operation("lease")
         # This process is part of the cluster; it ends by itself.
         details = {key: value for key, value in handle.details.items() if key != "watchdog"}
         teardown.remove(handle.but(details=details), operation, keep_state=True)
+
+
+def _say(text: str) -> None:
+    """A line of the watchdog's log, which `azray logs --node watchdog` shows."""
+    sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+    sys.stdout.flush()
 
 
 def main() -> None:
