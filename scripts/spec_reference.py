@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from annotated_types import Ge, Le
+from pydantic.fields import FieldInfo
 from reference_page import finish  # type: ignore[import-not-found] # beside this script
 
 from azray_lab.spec import fields, models, settings
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "spec.md"
 HEAD = """# The spec: azray.yaml
@@ -104,8 +104,9 @@ def kind(info: FieldInfo) -> str:
 
 def limits(metadata: list[Any]) -> str:
     """The least and the largest value in words."""
-    least = next((f" from {m.ge}" for m in metadata if isinstance(m, Ge)), "")
-    return least + next((f" to {m.le}" for m in metadata if isinstance(m, Le)), "")
+    flat = [one for m in metadata for one in (m.metadata if isinstance(m, FieldInfo) else [m])]
+    least = next((f" from {m.ge}" for m in flat if isinstance(m, Ge)), "")
+    return least + next((f" to {m.le}" for m in flat if isinstance(m, Le)), "")
 
 
 def essence(annotation: Any) -> Any:

@@ -29,7 +29,7 @@ a cell (`%%azray run`). With `--json` one JSON document stands on stdout and tex
 
 def page() -> str:
     """The whole page: the list of verbs, then each one."""
-    with click.Context(tree, info_name="azray") as context:
+    with tree.make_context("azray", [], resilient_parsing=True) as context:
         found = list(walk(tree, context))
         lines = ["| verb | what it does |", "|---|---|"]
         lines += [
@@ -60,7 +60,16 @@ def section(context: click.Context) -> str:
     """The heading, usage, help, options and example of one verb."""
     command = context.command
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    lines = [f"## {context.command_path}", "", "```", usage, "```", "", inspect.cleandoc(command.help or ""), ""]
+    lines = [
+        f"## {context.command_path}",
+        "",
+        "```",
+        usage,
+        "```",
+        "",
+        inspect.cleandoc(command.help or "").replace("\b\n", ""),
+        "",
+    ]
     records = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
     lines += ["| option | meaning |", "|---|---|"]
     lines += ["| `{}` | {} |".format(*(" ".join(cell.split()).replace("|", "\\|") for cell in r)) for r in records]

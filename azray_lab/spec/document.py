@@ -15,8 +15,8 @@ import yaml
 from azray_lab.errors import SpecError
 from azray_lab.spec.problems import Loc, Place, Problem, dotted, spec_error
 
-# Far above any spec that is written by hand; aliases of aliases would grow without bound.
-MAX_VALUES = 20_000
+# Keys and values, far above any spec that is written by hand; aliases of aliases would grow without bound.
+MAX_VALUES = 10_000
 MAX_DEPTH = 20
 
 _TAG = "tag:yaml.org,2002:"
@@ -37,6 +37,20 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's loader, of which only the parser is used, with the scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way to hold its resolvers
+    depth = count = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """PyYAML's, which stops early at a text that is too much: parsing 1 MiB of brackets takes half a minute."""
+        self.depth, self.count = self.depth + 1, self.count + 1
+        if self.depth > MAX_DEPTH or self.count > MAX_VALUES:
+            raise _TooMuchError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+class _TooMuchError(Exception):
+    """The text holds more than any spec does."""
 
 
 for _name, _pattern, _first in _RESOLVERS:
@@ -89,8 +103,8 @@ class _Reader:
             before = content[: error.position]
             place = self._at(before.count("\n"), len(before) - before.rfind("\n") - 1)
             raise spec_error([Problem(place, "", "a character that YAML does not allow", error.reason)]) from error
-        except RecursionError as error:
-            raise self._too_much("it nests too deeply") from error
+        except _TooMuchError as error:
+            raise self._too_much() from error
 
     def _decoded(self, text: bytes) -> str:
         try:
@@ -111,10 +125,10 @@ class _Reader:
         )
         return spec_error([Problem(place, "", "this is not valid YAML", cause, step)])
 
-    def _too_much(self, reason: str) -> SpecError:
+    def _too_much(self) -> SpecError:
         return SpecError(
             f"{self.label} is no spec",
-            cause=reason,
+            cause=f"it holds more than {MAX_VALUES} values or nests deeper than {MAX_DEPTH}",
             next_step="write it without aliases of aliases and with less nesting",
             file=self.file,
         )
@@ -128,7 +142,7 @@ class _Reader:
     def _value(self, node: yaml.Node, loc: Loc) -> Any:
         self.count += 1
         if self.count > MAX_VALUES or len(loc) > MAX_DEPTH:
-            raise self._too_much(f"it holds more than {MAX_VALUES} values or nests deeper than {MAX_DEPTH}")
+            raise self._too_much()
         self.document.values[loc] = self._place(node)
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, loc)
@@ -177,7 +191,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             if node.tag != _TAG + "str":
                 self._wrong(node, (*loc, node.value), f"the key {node.value} is no text", "", f'write "{node.value}"')
-            return str(node.value)
+            return self._text(node, loc)
         self._wrong(node, loc, "a key must be text", "", "write `key: value`, as in `workers: 3`")
         return ""
 
@@ -185,7 +199,7 @@ class _Reader:
         text: str = node.value
         kind = node.tag.removeprefix(_TAG)
         if kind in ("str", "merge"):
-            return text
+            return self._text(node, loc)
         if kind == "null":
             return None
         if kind == "bool":
@@ -195,6 +209,14 @@ class _Reader:
         if kind == "float":
             return float(re.sub(r"\.(inf|nan)", r"\1", text.lower()))
         return self._tagged(node, loc)
+
+    def _text(self, node: yaml.ScalarNode, loc: Loc) -> str:
+        # JSON writes characters above U+FFFF as two escapes, which PyYAML leaves apart.
+        try:
+            return str(node.value).encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._wrong(node, loc, "half a surrogate pair is no character", "", "write the character itself")
+            return ""
 
     def _tagged(self, node: yaml.Node, loc: Loc) -> None:
         tag = node.tag.replace(_TAG, "!!")

@@ -206,7 +206,7 @@ class ClusterSpec(Model):
     target: Literal["local", "dsvm", "aks"] = Field(default="local", examples=["local"])
     """Where it runs: this machine, Azure Data Science VMs, or Azure Kubernetes Service."""
     head: HeadSpec = Field(default=HeadSpec(), examples=[{"cpus": 2}])
-    """The head node."""
+    """What the head node has."""
     workers: Annotated[
         tuple[WorkerGroup, ...], BeforeValidator(_groups, json_schema_input_type=WorkerCount | tuple[WorkerGroup, ...])
     ] = Field(default=(), max_length=50, examples=[3, [{"name": "gpu", "gpus": 1, "count": 2}]])
@@ -222,7 +222,7 @@ class ClusterSpec(Model):
     azure: AzureSpec = Field(default=AzureSpec(), examples=[{"region": "uksouth"}])
     """Where in Azure."""
     local: LocalSpec = Field(default=LocalSpec(), examples=[{"dashboard_port": 8265}])
-    """What only the local target knows."""
+    """Settings of the local target; the others leave them alone."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ClusterSpec:

@@ -47,7 +47,16 @@ _KINDS = {
 
 def problems_of(error: ValidationError, layers: Layers) -> list[Problem]:
     """What pydantic found, each with its place in the file, variable or flag that it came from."""
-    return [_problem(detail, layers) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+    # `cuont: 1` is one mistake, not an unknown key and a missing one.
+    misspelled = {(*loc[:-1], closest(str(loc[-1]), _known(loc[:-1]))) for loc in unknown}
+    return [_problem(d, layers) for d in details if not (d["type"] == "missing" and d["loc"] in misspelled)]
+
+
+def _known(loc: Loc) -> list[str]:
+    owner = fields.model(fields.annotation_at(loc))
+    return list(owner.model_fields) if owner else []
 
 
 def _problem(detail: ErrorDetails, layers: Layers) -> Problem:
@@ -70,8 +79,7 @@ def _problem(detail: ErrorDetails, layers: Layers) -> Problem:
 
 
 def _unknown_key(loc: Loc, layers: Layers) -> Problem:
-    owner = fields.model(fields.annotation_at(loc[:-1]))
-    known = list(owner.model_fields) if owner else []
+    known = _known(loc[:-1])
     key = str(loc[-1])
     where = f"the keys of {dotted(loc[:-1])} are" if loc[:-1] else "the keys here are"
     if near := closest(key, known):
