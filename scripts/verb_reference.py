@@ -59,7 +59,7 @@ def first_line(command: click.Command) -> str:
 def section(context: click.Context) -> str:
     """The heading, usage, help, options and example of one verb."""
     command = context.command
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    usage = f"{context.command_path} {pieces(command, context)}"
     lines = [
         f"## {context.command_path}",
         "",
@@ -70,10 +70,18 @@ def section(context: click.Context) -> str:
         inspect.cleandoc(command.help or "").replace("\b\n", ""),
         "",
     ]
-    records = [record for option in command.get_params(context) if (record := option.get_help_record(context))]
+    options = [option for option in command.get_params(context) if isinstance(option, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(context))]
     lines += ["| option | meaning |", "|---|---|"]
     lines += ["| `{}` | {} |".format(*(" ".join(cell.split()).replace("|", "\\|") for cell in r)) for r in records]
     return "\n".join([*lines, "", *example(command)])
+
+
+def pieces(command: click.Command, context: click.Context) -> str:
+    """What follows a verb's name; the same with every click, of which newer ones bracket COMMAND."""
+    text = " ".join(command.collect_usage_pieces(context)).replace("[COMMAND]", "COMMAND")
+    alone = isinstance(command, click.Group) and command.invoke_without_command
+    return text.replace("COMMAND [ARGS]", "[COMMAND] [ARGS]") if alone else text
 
 
 def example(command: click.Command) -> list[str]:

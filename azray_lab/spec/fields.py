@@ -37,7 +37,9 @@ def optional(annotation: Any) -> bool:
 def model(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation means, or None."""
     kind = core(annotation)
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    # Python 3.10 calls `dict[str, int]` a type, too.
+    is_class = typing.get_origin(kind) is None and isinstance(kind, type)
+    return kind if is_class and issubclass(kind, BaseModel) else None
 
 
 def child(annotation: Any, part: str | int) -> Any:
