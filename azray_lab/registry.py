@@ -67,7 +67,7 @@ def _file(name: str) -> Path:
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is no name of a cluster",
-            cause="a name has lower-case letters, digits and hyphens, begins with a letter and has at most 40 characters",
+            cause="a name has lower-case letters, digits and hyphens, a letter first, at most 40 characters",
             next_step="azray list",
             name=name,
         )

@@ -22,6 +22,7 @@ class Kept:
         self.handles: list[Handle] = []
 
     def __call__(self, handle: Handle) -> None:
+        """Keeps one more."""
         self.handles.append(handle)
 
     @property
@@ -48,12 +49,14 @@ class TargetContract:
     name = "contract"
 
     @pytest.fixture(scope="class")
-    def target(self) -> Iterator[Target]:
+    @classmethod
+    def target(cls) -> Iterator[Target]:
         """The target under test; a subclass gives it."""
         raise AssertionError("a subclass gives its target")
 
     @pytest.fixture(scope="class")
-    def kept(self, target: Target) -> Iterator[Kept]:
+    @classmethod
+    def kept(cls, target: Target) -> Iterator[Kept]:
         """What the target saved; whatever still runs at the end is ended."""
         kept = Kept()
         yield kept

@@ -18,6 +18,7 @@ class TestLocalTarget(TargetContract):
     """The contract against real Ray processes of this machine."""
 
     @pytest.fixture(scope="class")
-    def target(self) -> Iterator[Target]:
+    @classmethod
+    def target(cls) -> Iterator[Target]:
         """The local target in the test's own home."""
         return LocalTarget()  # type: ignore[return-value]  # no clean-up of its own

@@ -286,7 +286,11 @@ class Startup:
         return "head" in self._joined()
 
     def _joined(self) -> set[str]:
-        return {n["node_name"] for n in dashboard.nodes(self.handle.endpoint) if n["state"] == "ALIVE"}
+        try:
+            rows = dashboard.nodes(self.handle.endpoint)
+        except ClusterLostError:
+            return set()  # its modules come up one after the other; the caller waits, with a deadline
+        return {n["node_name"] for n in rows if n["state"] == "ALIVE"}
 
 
 def free_port() -> int:
