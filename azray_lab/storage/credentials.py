@@ -83,6 +83,8 @@ class Account:
         try:
             with BlobServiceClient.from_connection_string(text) as client:
                 endpoint = str(client.primary_endpoint).partition("?")[0].rstrip("/")
+            if (urlsplit(endpoint).hostname or ".").startswith("."):
+                raise ValueError("the account has no name")  # noqa: TRY301 - as the SDK does for the rest
         except (ValueError, KeyError, AttributeError) as error:
             # The SDK's own words may repeat the string, so they stay in the chain and out of the message.
             raise CredentialError(

@@ -38,23 +38,21 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 _START_SECONDS = 60.0
-_STOP_SECONDS = 5.0
+_STOP_SECONDS = 2.0
 _LISTENS = re.compile(r"successfully listens on (http://[0-9.]+:[0-9]+)")
 
-# Loaded by Node before Azurite. It blocks on stdin, whose other end the starting process holds: when that process dies,
-# however it dies, the read ends, the data is removed and the server is killed. A thread, because Azurite has been seen
+# Loaded by Node before Azurite. It reads stdin, whose other end the starting process holds: when that process dies,
+# however it dies, stdin ends, the data is removed and the server is killed. A thread, because Azurite has been seen
 # to stall with its own thread busy for ever; stdin, because PR_SET_PDEATHSIG follows the starting thread, not process.
 _GUARD = """
 const { Worker, isMainThread } = require('worker_threads');
 if (isMainThread && process.env.AZRAY_AZURITE_DATA) {
   new Worker(`
-    const fs = require('fs');
-    for (;;) {
-      try { if (fs.readSync(0, Buffer.alloc(64)) === 0) break; }
-      catch (error) { if (error.code !== 'EAGAIN' && error.code !== 'EINTR') break; }
-    }
-    try { fs.rmSync(process.env.AZRAY_AZURITE_DATA, { recursive: true, force: true, maxRetries: 3 }); }
-    finally { process.kill(process.pid, 'SIGKILL'); }
+    const stdin = new (require('net').Socket)({ fd: 0, readable: true, writable: false });
+    stdin.on('error', () => {}).resume().on('close', () => {
+      try { require('fs').rmSync(process.env.AZRAY_AZURITE_DATA, { recursive: true, force: true, maxRetries: 3 }); }
+      finally { process.kill(process.pid, 'SIGKILL'); }
+    });
   `, { eval: true }).unref();
 }
 """
@@ -187,15 +185,19 @@ def _failed(reason: str, log: str) -> StartError:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, then SIGKILL for a server that is stalled; to the whole group, as a launcher may have started Node."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-            break
+    """Ends the server: by its guard, which needs some milliseconds; else SIGTERM, then SIGKILL to its whole group.
+
+    SIGTERM alone takes seconds, as Azurite waits for its clients' connections; its data is not worth that.
+    """
     if process.stdin is not None:
         process.stdin.close()
+    for number in (None, signal.SIGTERM, signal.SIGKILL):
+        if number is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+            return
 
 
 def __getattr__(name: str) -> Any:

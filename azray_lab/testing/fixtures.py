@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -21,14 +22,11 @@ def azurite_fixture() -> Iterator[Azurite]:
     One for each module, because Azurite stalls after many overwrites. Where it is not installed the test is skipped, or
     fails when the environment variable AZRAY_REQUIRE (comma separated) names `azurite`.
     """
-    try:
-        server = run_azurite()
-        started = server.__enter__()
-    except UnsupportedError as error:
-        if "azurite" in os.environ.get("AZRAY_REQUIRE", "").replace(" ", "").split(","):
-            pytest.fail(f"AZRAY_REQUIRE names azurite: {error}")
-        pytest.skip(f"azurite: {error}")
-    try:
-        yield started
-    finally:
-        server.__exit__(None, None, None)
+    with contextlib.ExitStack() as running:
+        try:
+            server = running.enter_context(run_azurite())
+        except UnsupportedError as error:
+            if "azurite" in os.environ.get("AZRAY_REQUIRE", "").replace(" ", "").split(","):
+                pytest.fail(f"AZRAY_REQUIRE names azurite: {error}")
+            pytest.skip(f"azurite: {error}")
+        yield server

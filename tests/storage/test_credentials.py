@@ -1,0 +1,81 @@
+"""Where the storage account and its credential come from; what is missing is named, what is secret stays so."""
+
+from __future__ import annotations
+
+import pytest
+
+from azray_lab.errors import CredentialError
+from azray_lab.storage.credentials import Account
+from azray_lab.storage.uri import BlobUri
+
+_KEY = "c2VjcmV0LWtleQ=="
+_CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={_KEY};EndpointSuffix=core.windows.net"
+_SHORT = BlobUri.parse("az://data/x")
+
+
+def test_a_connection_string_gives_the_endpoint_and_is_in_no_repr():
+    """The account is read from it, and its key is not shown."""
+    account = Account.of(_SHORT, {"AZURE_STORAGE_CONNECTION_STRING": _CONNECTION})
+    assert account.endpoint == "https://acc.blob.core.windows.net"
+    assert _KEY not in repr(account)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("AZURE_STORAGE_ACCOUNT_URL", "https://acc.blob.core.windows.net/"), ("AZURE_STORAGE_ACCOUNT", "acc")],
+)
+def test_an_account_without_a_key_is_opened_by_an_identity(variable: str, value: str):
+    """An address or a name alone means DefaultAzureCredential."""
+    account = Account.of(_SHORT, {variable: value})
+    assert (account.endpoint, account.source) == ("https://acc.blob.core.windows.net", variable)
+    credential = account.token_credential()
+    assert credential is not None
+    credential.close()
+
+
+def test_nothing_set_names_both_variables():
+    """Without an account the error says which variables would give one."""
+    with pytest.raises(CredentialError) as caught:
+        Account.of(_SHORT, {})
+    assert "AZURE_STORAGE_CONNECTION_STRING" in str(caught.value)
+    assert "AZURE_STORAGE_ACCOUNT_URL" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["rubbish", f"AccountKey={_KEY}", f"AccountName=;AccountKey={_KEY}", ";;;="])
+def test_a_broken_connection_string_is_not_quoted(text: str):
+    """The error tells which variable is wrong and never its content."""
+    with pytest.raises(CredentialError) as caught:
+        Account.of(_SHORT, {"AZURE_STORAGE_CONNECTION_STRING": text})
+    assert _KEY not in str(caught.value)
+    assert "AZURE_STORAGE_CONNECTION_STRING" in str(caught.value)
+
+
+def test_a_uris_own_account_wins_over_the_environments():
+    """A key is only used for the account it belongs to."""
+    environ = {"AZURE_STORAGE_CONNECTION_STRING": _CONNECTION}
+    own = Account.of(BlobUri.parse("https://acc.blob.core.windows.net/data"), environ)
+    other = Account.of(BlobUri.parse("https://other.blob.core.windows.net/data"), environ)
+    assert own.connection_string == _CONNECTION
+    assert other.connection_string == ""
+    assert other.endpoint == "https://other.blob.core.windows.net"
+
+
+def test_a_signature_in_the_uri_is_what_opens_it():
+    """A SAS wins over the environment, even for the same account."""
+    uri = BlobUri.parse("https://acc.blob.core.windows.net/data?sig=s3cret")
+    account = Account.of(uri, {"AZURE_STORAGE_CONNECTION_STRING": _CONNECTION})
+    assert account.sas == "sig=s3cret"
+    assert "s3cret" not in repr(account)
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:10000/devstoreaccount1/data", "http://acc.example.com/data"])
+def test_a_token_never_travels_over_plain_http(uri: str):
+    """An address without TLS and without a key is refused before any request."""
+    with pytest.raises(CredentialError, match="plain http"):
+        Account.of(BlobUri.parse(uri), {})
+
+
+def test_an_account_that_is_no_name_is_refused():
+    """A whole address in AZURE_STORAGE_ACCOUNT is told apart from a name."""
+    with pytest.raises(CredentialError, match="AZURE_STORAGE_ACCOUNT is no account's name"):
+        Account.of(_SHORT, {"AZURE_STORAGE_ACCOUNT": "https://acc"})

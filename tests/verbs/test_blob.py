@@ -1,0 +1,124 @@
+"""`azray blob ls|cp` as a person or a program calls it: a real process against a real Blob service."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from azray_lab.testing.azurite import Azurite
+
+pytestmark = pytest.mark.azurite
+
+Azray = Callable[..., "subprocess.CompletedProcess[str]"]
+_AZRAY = [sys.executable, "-m", "azray_lab", "blob"]
+
+
+@pytest.fixture
+def blob(azurite: Azurite, tmp_path: Path) -> Azray:
+    """Runs `azray blob ...` in a folder of the test's own, on the module's server with the container `data`."""
+    azurite.container("data")
+
+    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | azurite.environment() | environ
+        return subprocess.run(
+            [*_AZRAY, *words], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120, check=False
+        )
+
+    return run
+
+
+def _json(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_file_goes_up_is_listed_and_comes_down(blob: Azray, tmp_path: Path):
+    """The three calls of the help, as a person sees them."""
+    (tmp_path / "model ü.bin").write_bytes(b"weights")
+    up = blob("cp", "model ü.bin", "az://data/models/")
+    assert (up.returncode, up.stdout.partition(" in ")[0]) == (0, "copied 1 file, 7 B"), up.stderr
+    assert "model ü.bin" in blob("ls", "az://data/models").stdout
+    assert blob("cp", "-r", "az://data/models", "back").returncode == 0
+    assert (tmp_path / "back" / "model ü.bin").read_bytes() == b"weights"
+
+
+def test_json_is_one_document(blob: Azray, tmp_path: Path):
+    """`--json` of both verbs, on stdout alone."""
+    (tmp_path / "x").write_text("four")
+    copied = _json(blob("cp", "x", "az://data/json/x", "--json"))
+    assert {"files": 1, "bytes": 4, "destination": "az://data/json/x"}.items() <= copied.items()
+    (entry,) = _json(blob("ls", "-r", "az://data/json", "--json"))
+    assert {"type": "blob", "uri": "az://data/json/x", "size": 4}.items() <= entry.items()
+    assert {"type": "container", "uri": "az://data"}.items() <= _json(blob("ls", "--json"))[0].items()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("ls", "az://nowhere"), 1, "there is no container az://nowhere"),
+        (("ls", "az://data/none"), 1, "there is no blob az://data/none"),
+        (("ls", "s3://data"), 2, "az://container/path"),
+        (("cp", "here", "there"), 2, "neither here nor there"),
+        (("cp", "none", "az://data/x"), 2, "there is no file none"),
+    ],
+)
+def test_what_is_wrong_is_one_line(blob: Azray, words: tuple[str, ...], code: int, said: str):
+    """The exit code, one line on stderr with the next step, nothing on stdout."""
+    done = blob(*words)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Next: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_an_account_the_variables_are_named(blob: Azray):
+    """An empty variable counts as none."""
+    done = blob("ls", "--json", AZURE_STORAGE_CONNECTION_STRING="")
+    assert done.returncode == 1
+    assert "AZURE_STORAGE_ACCOUNT_URL" in done.stdout + done.stderr
+
+
+def test_a_refused_key_is_not_printed(blob: Azray, azurite: Azurite):
+    """One clean line: the service's status, the variable, and no secret."""
+    wrong = azurite.connection_string.replace(azurite.key, "d3Jvbmcta2V5LXdyb25nLWtleQ==")
+    done = blob("ls", "az://data", AZURE_STORAGE_CONNECTION_STRING=wrong)
+    assert done.returncode == 1
+    assert "403" in done.stderr
+    assert "d3Jvbmc" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_ctrl_c_in_the_middle_leaves_nothing(blob: Azray, azurite: Azurite, tmp_path: Path):
+    """Interrupted after its first progress, a copy ends with 130 and no blob; the next one works."""
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(4 * 2**30)  # sparse: it takes no space, and more time than an interrupt
+    process = subprocess.Popen(
+        [*_AZRAY, "cp", "huge", "az://data/interrupted/huge", "--events"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | azurite.environment(),
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["event"] == "progress":
+                process.send_signal(signal.SIGINT)
+                break
+        process.communicate(timeout=120)
+    assert process.returncode == 130
+    (tmp_path / "after").write_text("x")
+    assert blob("cp", "after", "az://data/interrupted/").returncode == 0
+    assert [entry["uri"] for entry in _json(blob("ls", "-r", "az://data/interrupted", "--json"))] == [
+        "az://data/interrupted/after"
+    ]
