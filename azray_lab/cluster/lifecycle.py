@@ -78,7 +78,7 @@ def up_operation(spec: ClusterSpec) -> Task[Cluster]:
     operation: Operation[Cluster] = Operation(f"up {spec.name}", expected=timings.expected(spec.target, _size(spec)))
 
     def work(operation: Operation[Cluster]) -> Cluster:
-        operation.cancel_when(lambda: _asked_to_stop(spec.name))
+        operation.cancel_when(lambda: asked_to_stop(spec.name))
         with registry.lock(spec.name, operation):
             return _up(spec, place, operation)
 
@@ -89,7 +89,8 @@ def _size(spec: ClusterSpec) -> int:
     return len(spec.node_names())
 
 
-def _asked_to_stop(name: str) -> str | None:
+def asked_to_stop(name: str) -> str | None:
+    """Why an `up` of that cluster must stop, when a living process asks for it; None otherwise."""
     request = registry.cancel_requested(name)
     if request and ProcessId(int(request["pid"]), float(request["started"])).alive():
         return f"`azray down {name}` was called (process {request['pid']})"
