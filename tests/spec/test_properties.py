@@ -68,8 +68,10 @@ specs = _some(
         "workers": st.integers(0, 1000) | _groups,
         "mounts": st.lists(_mount, max_size=2, unique_by=lambda mount: mount["path"]),
         "lease": _some({}, {"idle": _durations, "max": _durations}),
-        "env": st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), st.text(max_size=5), max_size=2),
-        "azure": _some({}, {"region": _regions | st.lists(_regions), "resource_group": st.just("team-a-rg")}),
+        "env": st.dictionaries(st.from_regex(r"[B-Z_]{1,8}", fullmatch=True), st.text(max_size=5), max_size=2),
+        "azure": _some(
+            {}, {"region": _regions | st.lists(_regions, max_size=3), "resource_group": st.just("team-a-rg")}
+        ),
         "local": _some({}, {"dashboard_port": st.integers(1024, 65535)}),
     },
 )
