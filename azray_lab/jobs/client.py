@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from azray_lab.errors import JobError, UnknownNameError, nearest
+from azray_lab.errors import ClusterLostError, DeadlineError, JobError, UnknownNameError, nearest
 from azray_lab.jobs import following, model
 from azray_lab.jobs.dashboard import Dashboard, NotThereError
 from azray_lab.operation import Operation
@@ -23,6 +24,8 @@ NODE_LABEL = "azray.io/node"
 # Ray ends a job that is to stop by SIGTERM and after 3 s by SIGKILL (JobSupervisor in ray 2.60).
 STOP_SECONDS = 60.0
 _DOWNLOAD_SECONDS = 3600
+PATIENCE_SECONDS = 10.0
+_AGAIN_SECONDS = 0.5
 _READ_SECONDS = 60.0
 # The state API gives 100 nodes unless told otherwise, and at most 10,000 (RAY_MAX_LIMIT_FROM_API_SERVER).
 _NODES = 10_000
@@ -88,7 +91,19 @@ class Client:
     def follow(self, job: str, check: Callable[[], None] = lambda: None) -> Iterator[str]:
         """The job's log until the job has ended, in texts of whole lines; `check` may raise to end the following."""
         self.get(job)
-        return following.follow(self.dashboard, lambda: self.get(job), check)
+        return following.follow(self.dashboard, lambda: self._patiently(job, check), check)
+
+    def _patiently(self, job: str, check: Callable[[], None]) -> Job:
+        """`get`, again for some seconds when nobody answers: a dashboard short of CPU drops requests."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            check()
+            try:
+                return self.get(job)
+            except (ClusterLostError, DeadlineError):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_AGAIN_SECONDS)
 
     def logs(self, job: str) -> Iterator[str]:
         """The job's log as it is now, in texts of one or more lines."""

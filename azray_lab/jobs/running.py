@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.errors import (
     AzRayError,
     CancelledError,
+    ClusterLostError,
     DeadlineError,
     JobError,
     RayMissingError,
@@ -60,6 +61,10 @@ def _drop(_text: str) -> None:
     """The log is not wanted."""
 
 
+class _OverdueError(Exception):
+    """The job runs longer than it may."""
+
+
 class _Runner:
     def __init__(
         self,
@@ -88,12 +93,15 @@ class _Runner:
         except (CancelledError, KeyboardInterrupt) as error:
             with operation.shielded():
                 raise self._stopped(operation, error) from error
-        except DeadlineError as error:
-            if error.facts.get("job") != self._id:
-                raise
+        except _OverdueError as error:
             with operation.shielded():
                 self._client.stop(self._id, operation)
-            raise
+            raise DeadlineError(
+                f"job {self._id} ran longer than {self._timeout:g} s and was stopped",
+                next_step=f"azray logs {self._id}",
+                job=self._id,
+                seconds=self._timeout,
+            ) from error
         return self._bring(operation, self._client.get(self._id))
 
     def _send(self, operation: Operation[JobResult], limit: int) -> str:
@@ -130,17 +138,22 @@ class _Runner:
         def check() -> None:
             operation.check()
             if deadline is not None and time.monotonic() > deadline:
-                raise DeadlineError(
-                    f"job {self._id} ran longer than {self._timeout:g} s and was stopped",
-                    next_step=f"azray logs {self._id}",
-                    job=self._id,
-                    seconds=self._timeout,
-                )
+                raise _OverdueError(f"longer than {self._timeout:g} s")
 
         with operation.stage("job", self._id) as stage:
-            for text in self._client.follow(self._id, check):
-                self._on_log(text)
+            try:
+                for text in self._client.follow(self._id, check):
+                    self._on_log(text)
+            except (ClusterLostError, DeadlineError, JobError) as error:
+                raise self._still_there(error) from error.__cause__
             stage.summary = str(self._client.get(self._id))
+
+    def _still_there(self, error: AzRayError) -> AzRayError:
+        """The error with the job in it: losing sight of a job does not end it."""
+        error.facts["job"] = self._id
+        error.message += f" (job {self._id} may go on)"
+        error.next_step = f"azray logs {self._id} -f"
+        return error
 
     def _stopped(self, operation: Operation[JobResult], error: BaseException) -> CancelledError:
         cause = error.cause if isinstance(error, CancelledError) else "interrupted"
