@@ -9,7 +9,7 @@ from azray_lab import registry
 from azray_lab.cluster.live import Cluster
 from azray_lab.cluster.targets import every_target, target
 from azray_lab.operation import Operation, Task
-from azray_lab.targets.local.processes import ProcessId
+from azray_lab.targets.base import ProcessId
 
 if TYPE_CHECKING:
     from azray_lab.planning import Plan

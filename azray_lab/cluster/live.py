@@ -190,7 +190,7 @@ class Cluster:
 
     def _down(self, operation: Operation[None]) -> None:
         from azray_lab.cluster import connection
-        from azray_lab.targets.local.processes import this_process
+        from azray_lab.targets.base import this_process
 
         request = registry.request_cancel(self.name, this_process().to_dict())
         try:

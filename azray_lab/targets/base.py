@@ -6,11 +6,14 @@ Light on purpose: `azray status` and `azray list` read handles and statuses with
 from __future__ import annotations
 
 import dataclasses
+import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import psutil
 
 from azray_lab.errors import CredentialError, InsecureFileError, RegistryError
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 State = Literal["starting", "running", "degraded", "lost", "stopping", "down"]
 HANDLE_VERSION = 1
+# The kernel counts starts in ticks of 10 ms from boot; the clock that turns them into dates may be set.
+_CLOCK_SLACK = 1.0
 # What a handle's file must hold for the rest of the program to rely on it.
 _KINDS: dict[str, Any] = {"name": str, "target": str, "id": str, "spec": Mapping, "created": int | float}
 _KINDS |= {"phase": str, "maker": Mapping, "timeline": list | tuple, "details": Mapping}
@@ -46,6 +51,36 @@ def read_token(path: str | Path) -> str:
             mode=f"{mode:04o}",
         )
     return file.read_text().strip()
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process for good: its pid and its start (seconds since 1970), since pids are used again.
+
+    `session` is the number of the session that it was started in, 0 when it does not matter.
+    """
+
+    pid: int
+    started: float
+    session: int = 0
+
+    def alive(self) -> bool:
+        """Whether this very process runs; a zombie has ended."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started) < _CLOCK_SLACK
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The form that handles keep."""
+        return dataclasses.asdict(self)
+
+
+def this_process() -> ProcessId:
+    """The process that asks."""
+    return ProcessId(os.getpid(), psutil.Process().create_time())
 
 
 @dataclass(frozen=True)

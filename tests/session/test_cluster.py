@@ -152,7 +152,7 @@ def test_logs_have_their_node_and_follow_ends_with_the_cluster(cluster: Cluster)
 
     @ray.remote
     def speak() -> None:
-        print("a word from a task")
+        sys.stdout.write("a word from a task\n")
 
     ray.get(speak.remote())
     found = Operation("wait").wait_for(

@@ -51,13 +51,12 @@ def test_an_unknown_cluster_names_the_nearest(fresh_home: Path) -> None:
     assert caught.value.facts["known"] == ["training"]
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", '{"version": 1', "[]", "null", '{"version": 1}', '{"version": "x"}', '{"version": 1, "name": 5}'
-    ' ', "\x00\x01", '{"version":1,"name":"bad","target":"local","id":"1","spec":[],"created":0}']
-)  # fmt: skip
-def test_a_broken_file_is_set_aside_and_named(
-    fresh_home: Path, caplog: pytest.LogCaptureFixture, content: str
-) -> None:
+_BROKEN = ["", "{", '{"version": 1', "[]", "null", '{"version": 1}', '{"version": "x"}', "\x00\x01"]
+_BROKEN += ['{"version": 1, "name": 5}', '{"version":1,"name":"bad","target":"local","id":"1","spec":[],"created":0}']
+
+
+@pytest.mark.parametrize("content", _BROKEN)
+def test_a_broken_file_is_set_aside_and_named(fresh_home: Path, caplog: pytest.LogCaptureFixture, content: str) -> None:
     """Half-written, empty and wrong files do not hide the others, and are kept under another name."""
     registry.save(handle("good"))
     broken = fresh_home / "clusters" / "bad.json"
@@ -170,7 +169,7 @@ def test_a_request_to_cancel_counts_while_its_process_lives(fresh_home: Path) ->
     """A request that a killed `down` left behind stops nobody."""
     del fresh_home
     from azray_lab.cluster.lifecycle import asked_to_stop
-    from azray_lab.targets.local.processes import this_process
+    from azray_lab.targets.base import this_process
 
     assert asked_to_stop("a") is None
     request = registry.request_cancel("a", this_process().to_dict())
@@ -186,7 +185,8 @@ def test_a_thousand_handles_are_listed_with_their_state(fresh_home: Path) -> Non
         registry.save(handle(f"c{i}", phase="up"))
     code = (
         "import sys; from azray_lab.cluster import overview; rows = overview()\n"
-        "print(len(rows), {state for _, state in rows}, sorted({'pydantic', 'ray', 'fsspec', 'rich'} & set(sys.modules)))"
+        "heavy = {'pydantic', 'ray', 'fsspec', 'rich'} & set(sys.modules)\n"
+        "print(len(rows), {state for _, state in rows}, sorted(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "1000 {'lost'} []"

@@ -8,55 +8,21 @@ environment (setproctitle), the third one that did both.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from azray_lab.errors import StartError
+from azray_lab.targets.base import ProcessId
 
 ID_VARIABLE = "AZRAY_CLUSTER_ID"
 NODE_VARIABLE = "AZRAY_NODE"
 STATE_VARIABLE = "AZRAY_CLUSTER_STATE"
 _LAUNCH_SECONDS = 20
-_CLOCK_SLACK = 1.0
-
-
-@dataclass(frozen=True)
-class ProcessId:
-    """A process for good: its pid and its start (seconds since 1970), since pids are used again.
-
-    `session` is the number of the session that it was started in, 0 when it does not matter.
-    """
-
-    pid: int
-    started: float
-    session: int = 0
-
-    def alive(self) -> bool:
-        """Whether this very process runs; a zombie has ended."""
-        try:
-            process = psutil.Process(self.pid)
-            # The kernel counts starts in ticks of 10 ms from boot; the clock that turns them into dates may be set.
-            same = abs(process.create_time() - self.started) < _CLOCK_SLACK
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.NoSuchProcess:
-            return False
-
-    def to_dict(self) -> dict[str, Any]:
-        """The form that handles keep."""
-        return dataclasses.asdict(self)
-
-
-def this_process() -> ProcessId:
-    """The process that asks."""
-    return ProcessId(os.getpid(), psutil.Process().create_time())
 
 
 def launch(command: Sequence[str], environment: Mapping[str, str], *, log: Path, directory: Path) -> ProcessId:

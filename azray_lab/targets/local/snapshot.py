@@ -6,10 +6,9 @@ import time
 from typing import Any
 
 from azray_lab.errors import ClusterLostError, CredentialError
-from azray_lab.targets.base import ClusterStatus, Handle, LeaseStatus, NodeStatus, State
+from azray_lab.targets.base import ClusterStatus, Handle, LeaseStatus, NodeStatus, ProcessId, State
 from azray_lab.targets.local import dashboard
 from azray_lab.targets.local.folders import Folders, autopsy
-from azray_lab.targets.local.processes import ProcessId
 from azray_lab.views import seconds
 
 

@@ -16,11 +16,11 @@ import psutil
 
 from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, PortTakenError, RayMissingError, StartError
-from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan
+from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan, this_process
 from azray_lab.targets.local import commands, dashboard, machine
 from azray_lab.targets.local.folders import WATCHDOG, Folders, autopsy
 from azray_lab.targets.local.machine import Share
-from azray_lab.targets.local.processes import launch, session_of, this_process
+from azray_lab.targets.local.processes import launch, session_of
 from azray_lab.targets.local.snapshot import process_of
 from azray_lab.targets.local.teardown import end_processes, processes
 

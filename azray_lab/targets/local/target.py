@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, UsageError
 from azray_lab.spec import settings
-from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, Save, State
+from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, ProcessId, Save, State
 from azray_lab.targets.local import snapshot, teardown
 from azray_lab.targets.local.folders import Folders
 from azray_lab.targets.local.logs import node_logs
-from azray_lab.targets.local.processes import ID_VARIABLE, STATE_VARIABLE, ProcessId, every_marked
+from azray_lab.targets.local.processes import ID_VARIABLE, STATE_VARIABLE, every_marked
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
@@ -108,12 +108,15 @@ class LocalTarget:
         return startup.handle
 
     def find(self) -> list[Handle]:
-        """The clusters that have a process here, by the copies of their handles."""
-        places = {env[ID_VARIABLE]: env.get(STATE_VARIABLE, "") for _, env in every_marked()}
+        """The clusters of this home that have a process here, by the copies of their handles.
+
+        Those of another AZRAY_HOME belong to another registry.
+        """
+        states = {Path(env.get(STATE_VARIABLE, "")) for _, env in every_marked()}
         found = []
-        for state in places.values():
-            folders = Folders(Path(state), Path(state))
-            if state and (data := folders.read(folders.handle)):
+        for state in states:
+            folders = Folders(state, state)
+            if state.parent == self.state_dir and (data := folders.read(folders.handle)):
                 found.append(Handle.from_dict(data))
         return found
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import DeadlineError, LeftoverError
+from azray_lab.targets.base import ProcessId
 from azray_lab.targets.local.folders import Folders
-from azray_lab.targets.local.processes import ProcessId, end, marked
+from azray_lab.targets.local.processes import end, marked
 
 if TYPE_CHECKING:
     import psutil
