@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab import registry
-from azray_lab.errors import StartError
+from azray_lab.errors import RegistryError, StartError
+from azray_lab.spec import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 # How long the new process may take until its cluster can be found by name, in seconds.
 _REGISTERED_WITHIN = 20.0
@@ -60,10 +59,21 @@ def detach(name: str, words: Sequence[str]) -> Detached:
 
 
 def _log(name: str) -> Path:
-    """A new file that only its owner can read."""
-    handle, path = tempfile.mkstemp(prefix=f"azray-up-{name}-", suffix=".log")
-    os.close(handle)
-    return Path(path)
+    """The file for the output, empty and for its owner only; the last start of that name is what it tells."""
+    folder = settings.state_dir() / "logs"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"up-{name}.log"
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise RegistryError(
+            f"no log can be written in {folder}",
+            cause=error.strerror or str(error),
+            next_step="export AZRAY_HOME=/some/writable/folder",
+            path=str(folder),
+        ) from error
+    return path
 
 
 def _last_line(log: Path) -> str:

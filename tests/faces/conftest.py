@@ -70,15 +70,15 @@ def _run(command: list[str], stdin: str | None, environment: dict[str, str]) -> 
 
 @pytest.fixture(scope="session")
 def until() -> Callable[[Callable[[], Any], str], Any]:
-    """Polls a condition until it is true and returns what it gave; fails after 30 s, naming what was waited for."""
+    """Polls a condition until it is true and returns what it gave; fails after 120 s, naming what was waited for."""
 
     def wait(check: Callable[[], Any], what: str) -> Any:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if value := check():
                 return value
             time.sleep(0.02)
-        raise AssertionError(f"waited 30 s for {what}")
+        raise AssertionError(f"waited 120 s for {what}")
 
     return wait
 

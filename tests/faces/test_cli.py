@@ -227,3 +227,11 @@ def test_shell_completion_knows_verbs_and_flags(azray):
     flags = azray(_AZRAY_COMPLETE="bash_complete", COMP_WORDS="azray up --wo", COMP_CWORD="2")
     assert (verbs.code, verbs.out) == (0, "plain,status\n")
     assert flags.out == "plain,--workers\n"
+
+
+def test_no_wait_tells_what_ended_at_once(azray_count, folder):
+    """A command that goes on by itself and ends before its cluster is registered is told by its last line."""
+    shown = azray_count("count", str(folder), "--no-wait", "--json")
+    assert shown.code == 1
+    assert "there is no verb 'count'" in shown.document["error"]["cause"]
+    assert oct(Path(shown.document["error"]["facts"]["log"]).stat().st_mode)[-3:] == "600"

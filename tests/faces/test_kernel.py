@@ -5,23 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
-from jupyter_client import BlockingKernelClient
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+if TYPE_CHECKING:
+    from jupyter_client.blocking.client import BlockingKernelClient
+
 PROGRAMS = Path(__file__).parent / "programs"
-LOAD = f"import sys; sys.path.insert(0, {str(PROGRAMS)!r}); import count_verb\n%load_ext azray_lab.magics"
+LOAD = f"import sys; sys.path.insert(0, {str(PROGRAMS)!r}); import count_verb\n%load_ext azray_lab"
 Until = Callable[[Callable[[], Any], str], Any]
+
+
+def unexecuted(*cells: str) -> Any:
+    """A notebook of these code cells."""
+    made = [nbformat.v4.new_code_cell(text) for text in cells]  # type: ignore[no-untyped-call]
+    return nbformat.v4.new_notebook(cells=made)  # type: ignore[no-untyped-call]
 
 
 def executed(*cells: str) -> Any:
     """A notebook of these cells after `LOAD`, executed in a kernel of its own by nbclient, errors and all."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (LOAD, *cells)])
+    notebook = unexecuted(LOAD, *cells)
     NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True).execute()
     return notebook
 
@@ -62,12 +70,7 @@ def test_no_wait_leaves_the_kernel_free_and_draws_below_its_cell(folder):
 def test_error_fails_the_cell(folder, line, name, words):
     """Wrong use, our errors and bugs each fail the cell for nbclient, and so for papermill, with their own name."""
     (folder / "go").touch()
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(LOAD),
-            nbformat.v4.new_code_cell(f"%azray {line.replace('FOLDER', str(folder))}"),
-        ]
-    )
+    notebook = unexecuted(LOAD, f"%azray {line.replace('FOLDER', str(folder))}")
     with pytest.raises(CellExecutionError) as caught:
         NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     assert caught.value.ename == name

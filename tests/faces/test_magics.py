@@ -182,8 +182,13 @@ import sys, json, threading
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 before = set(sys.modules)
-shell.run_line_magic("load_ext", "azray_lab.magics")
-at_once = set(sys.modules) - before
+at_once = set()
+here = threading.current_thread()
+def hook(event, args):
+    if event == "import" and threading.current_thread() is here:
+        at_once.add(args[0])
+sys.addaudithook(hook)
+shell.run_line_magic("load_ext", "azray_lab")
 [t.join() for t in threading.enumerate() if t.name == "azray-warm"]
 print(json.dumps([sorted(at_once), sorted(set(sys.modules) - before)]))
 """
@@ -194,7 +199,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 shell.Completer.use_jedi = False
-shell.run_line_magic("load_ext", "azray_lab.magics")
+shell.run_line_magic("load_ext", "azray_lab")
 [t.join() for t in threading.enumerate() if t.name == "azray-warm"]
 touched = []
 watched = ("socket.", "subprocess.", "os.system", "os.fork", "os.exec", "os.posix_spawn")
@@ -223,7 +228,9 @@ def test_loading_imports_nothing_heavy():
     """Loading the extension imports nothing heavy, and in the cell that loads it not even click."""
     at_once, later = printed(LOADING)
     assert heavy(later) == []
+    assert "azray_lab.magics.magic" in at_once
     assert "click" not in at_once
+    assert "click" in later
 
 
 def test_completing_touches_nothing():
