@@ -18,7 +18,8 @@ from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, PortTakenError, RayMissingError, StartError
 from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan, this_process
 from azray_lab.targets.local import commands, dashboard, machine
-from azray_lab.targets.local.folders import WATCHDOG, Folders, autopsy
+from azray_lab.targets.local.folders import WATCHDOG, Folders, autopsy, tail
+from azray_lab.targets.local.joining import Joining
 from azray_lab.targets.local.machine import Share
 from azray_lab.targets.local.processes import launch, session_of
 from azray_lab.targets.local.snapshot import process_of
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from azray_lab.spec.models import ClusterSpec
 
 HEAD_SECONDS = 120.0
-WORKER_SECONDS = 180.0
+# What `ray start` says when its node is not listed in time (ray/_private/node.py, 2.60: 30 s, fixed).
+_TOO_SLOW = "timed out during startup"
 
 
 @dataclass(frozen=True)
@@ -171,33 +173,26 @@ class Startup:
         with self.operation.stage("dashboard"):
             self._await("head", "the dashboard", self._dashboard_answers)
 
-    def workers(self, names: Mapping[str, str]) -> None:
-        """Starts worker nodes (name -> group); does not wait for them."""
-        shares = plan_shares(self.spec)
-        for name, group in names.items():
-            self.operation.check()
-            self._launch(name, group, shares[name])
+    def workers(self, names: Mapping[str, str]) -> Joining:
+        """Starts worker nodes (name -> group), as many at once as the machine has CPUs; `join` waits for all."""
+        joining = Joining(self, names, plan_shares(self.spec))
+        joining.launch()
+        return joining
 
-    def join(self, names: Mapping[str, str]) -> None:
-        """Returns when Ray lists all of `names` as alive."""
-        if not names:
-            return
-        told = [-1]
-        with self.operation.stage("workers") as stage:
+    def launch_worker(self, name: str, group: str, share: Share) -> None:
+        """Starts one worker; does not wait for it."""
+        self.operation.check()
+        self._launch(name, group, share)
 
-            def joined() -> bool:
-                for name in names:
-                    self._check_alive(name)
-                here = len(self._joined() & set(names))
-                if here != told[-1]:
-                    told.append(here)
-                    stage.progress(here / len(names), f"{here} of {len(names)}")
-                return here == len(names)
-
-            self.operation.wait_for(
-                joined, reason="workers are joining", seconds=WORKER_SECONDS, stage="workers", interval=0.1
-            )
-            stage.summary = f"{len(names)} joined"
+    def start_again(self, name: str) -> bool:
+        """Whether a worker that has ended did so for want of time only; it is then forgotten."""
+        log = self.folders.log(name)
+        if process_of(self.handle.details["nodes"][name]).alive() or _TOO_SLOW not in tail(log):
+            return False
+        self.drop([name])
+        log.unlink(missing_ok=True)
+        self.operation.note(f"{name} was too slow for Ray, which gives a node 30 s; it is started again")
+        return True
 
     def watchdog(self) -> None:
         """Starts the process that enforces the lease."""
@@ -244,7 +239,8 @@ class Startup:
         nodes = {**self.handle.details["nodes"], name: record}
         self.keep(details={**self.handle.details, "nodes": nodes, "next": index + 1})
 
-    def _check_alive(self, name: str) -> None:
+    def check_alive(self, name: str) -> None:
+        """StartError, with what Ray said, when a node has ended."""
         record = self.handle.details["nodes"][name]
         if not process_of(record).alive():
             log = self.folders.log(name)
@@ -258,7 +254,7 @@ class Startup:
 
     def _await(self, name: str, what: str, check: Any) -> Any:
         def ready() -> Any:
-            self._check_alive(name)
+            self.check_alive(name)
             return check()
 
         reason = f"{what} of {self.spec.name} is starting"
@@ -283,9 +279,10 @@ class Startup:
             port = self.handle.dashboard_url.rpartition(":")[2]
             raise PortTakenError(f"port {port} was taken by another Ray dashboard", next_step="azray up again")
         # The dashboard comes before the head's raylet has joined when the machine is slow.
-        return "head" in self._joined()
+        return "head" in self.joined()
 
-    def _joined(self) -> set[str]:
+    def joined(self) -> set[str]:
+        """The names of the nodes that Ray lists as alive; none while the dashboard is not ready."""
         try:
             rows = dashboard.nodes(self.handle.endpoint)
         except ClusterLostError:

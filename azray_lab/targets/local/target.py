@@ -77,9 +77,9 @@ class LocalTarget:
         workers = {name: group for name, group in spec.node_names().items() if name != "head"}
         startup.head()
         startup.watchdog()
-        startup.workers(workers)
+        joining = startup.workers(workers)
         startup.dashboard()
-        startup.join(workers)
+        joining.join()
         timeline = tuple({"stage": t.stage, "seconds": t.seconds} for t in startup.operation.timeline)
         startup.keep(phase="up", timeline=timeline)
 
@@ -98,8 +98,7 @@ class LocalTarget:
             with operation.stage("end nodes", ", ".join(doomed)):
                 startup.drop(doomed)
         try:
-            startup.workers(new)
-            startup.join(new)
+            startup.workers(new).join()
         except BaseException:
             with operation.shielded():
                 startup.drop([name for name in new if name in startup.handle.details["nodes"]])
