@@ -23,6 +23,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXIT = re.compile(r"END (\S+?)(?:\.out|\.err|\.log)* tail \((exit code\(s\)=[^)]*\)?)")
 _EXCEPTION = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)): .+$", re.MULTILINE)
 _TAIL_BYTES = 64 * 1024
+# What `ray start` says when its node is not listed in time (ray/_private/node.py, 2.60: 30 s, fixed).
+TOO_SLOW = "timed out during startup"
 # The name under which the watchdog logs; no group of workers makes it, their nodes end in numbers.
 WATCHDOG = "watchdog"
 

@@ -18,7 +18,7 @@ from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, PortTakenError, RayMissingError, StartError
 from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan, this_process
 from azray_lab.targets.local import commands, dashboard, machine
-from azray_lab.targets.local.folders import WATCHDOG, Folders, autopsy, tail
+from azray_lab.targets.local.folders import TOO_SLOW, WATCHDOG, Folders, autopsy, tail
 from azray_lab.targets.local.joining import Joining
 from azray_lab.targets.local.machine import Share
 from azray_lab.targets.local.processes import launch, session_of
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from azray_lab.spec.models import ClusterSpec
 
 HEAD_SECONDS = 120.0
-# What `ray start` says when its node is not listed in time (ray/_private/node.py, 2.60: 30 s, fixed).
-_TOO_SLOW = "timed out during startup"
 
 
 @dataclass(frozen=True)
@@ -187,7 +185,7 @@ class Startup:
     def start_again(self, name: str) -> bool:
         """Whether a worker that has ended did so for want of time only; it is then forgotten."""
         log = self.folders.log(name)
-        if process_of(self.handle.details["nodes"][name]).alive() or _TOO_SLOW not in tail(log):
+        if process_of(self.handle.details["nodes"][name]).alive() or TOO_SLOW not in tail(log):
             return False
         self.drop([name])
         log.unlink(missing_ok=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.durable import write_json
-from azray_lab.errors import ClusterLostError, UsageError
+from azray_lab.errors import ClusterLostError, StartError, UsageError
 from azray_lab.spec import settings
 from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, ProcessId, Save, State
 from azray_lab.targets.local import snapshot, teardown
-from azray_lab.targets.local.folders import Folders
+from azray_lab.targets.local.folders import TOO_SLOW, Folders
 from azray_lab.targets.local.logs import node_logs
 from azray_lab.targets.local.processes import ID_VARIABLE, STATE_VARIABLE, every_marked
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from azray_lab.targets.local.startup import Places, Startup
 
 # What starts nodes needs pydantic, which `status` and `list` have no time for; hence imports inside functions.
+
+
+_TRIES = 3
+
+
+def _too_slow(error: BaseException) -> bool:
+    return isinstance(error, StartError) and TOO_SLOW in error.cause
 
 
 class LocalTarget:
@@ -54,18 +61,23 @@ class LocalTarget:
         """Starts the cluster, or what of it is missing; a cluster whose head is lost is removed and made anew."""
         if handle and self.state(handle) == "running":
             return self.scale(handle, spec, operation, save)
+        tries = _TRIES
         if handle:
             with operation.stage("clean up", f"the earlier cluster is {self.state(handle)}"):
                 teardown.remove(handle, operation)
-        startup = self._startup(spec, operation, save)
-        try:
-            self._start(startup, spec)
-        except BaseException:
-            if hasattr(startup, "handle"):
-                with operation.shielded():
-                    teardown.remove(startup.handle, operation)
-            raise
-        return startup.handle
+        while True:
+            startup = self._startup(spec, operation, save)
+            try:
+                self._start(startup, spec)
+            except BaseException as error:
+                if hasattr(startup, "handle"):
+                    with operation.shielded():
+                        teardown.remove(startup.handle, operation)
+                if not _too_slow(error) or (tries := tries - 1) == 0:
+                    raise
+                operation.note("the machine was too slow for Ray, which gives a head 30 s; it is started again")
+            else:
+                return startup.handle
 
     def _startup(self, spec: ClusterSpec, operation: Operation[Any], save: Save) -> Startup:
         from azray_lab.targets.local.startup import Startup
