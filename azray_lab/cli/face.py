@@ -34,10 +34,8 @@ class TerminalFace:
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = list(words)
-        own = words[: words.index("--")] if "--" in words else words
-        # Also known before anything is parsed: a wrong flag must still answer in JSON.
-        self.json = "--json" in own
-        self.events = "--events" in own
+        self.json = False
+        self.events = False
 
     @property
     def interactive(self) -> bool:
@@ -113,9 +111,12 @@ class TerminalFace:
 
     def show_error(self, error: AzRayError) -> None:
         """Prints an error as one line on stderr, and for programs as JSON on stdout."""
-        if self.events:
+        # A wrong flag ends the parsing before `--json` is seen, and must answer in JSON all the same.
+        unread = self._words if isinstance(error, UsageError) else []
+        own = unread[: unread.index("--")] if "--" in unread else unread
+        if self.events or "--events" in own:
             _print_json({"event": "error", "error": error.to_dict()})
-        elif self.json:
+        elif self.json or "--json" in own:
             _print_json({"error": error.to_dict()}, indent=2)
         self.say(f"azray: {error}")
 
