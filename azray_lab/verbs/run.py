@@ -151,7 +151,7 @@ def _environment(given: Sequence[str]) -> dict[str, str]:
     for each in given:
         name, equals, value = each.partition("=")
         if not equals:
-            here = settings.variable(name)
+            here = settings.process_environment().get(name)
             if here is None:
                 raise UsageError(f"there is no variable {name!r} here", next_step=f"--env {name}=VALUE")
             value = here

@@ -89,7 +89,8 @@ def test_a_reader_that_goes_away_stops_the_job() -> None:
     assert process.stderr is not None
     assert process.stdout.readline()
     process.stdout.close()
-    process.stderr.read()
+    with process.stderr as told:
+        told.read()
     assert process.wait(60) == 1
     assert Azray("jobs", "--json").json[0]["status"] == "STOPPED"
 
