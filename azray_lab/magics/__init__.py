@@ -25,7 +25,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def _warm() -> None:
-    for module in ("click.shell_completion", "azray_lab.registry", "azray_lab.verbs.tree"):
+    importlib.import_module("click.shell_completion")
+    for module in importlib.import_module("azray_lab.verbs.tree").VERBS.values():
         importlib.import_module(module)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from azray_lab.errors import CancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+    from typing_extensions import Self
 
     from azray_lab.operation import Operation, Task
 
@@ -25,35 +30,68 @@ def follow(task: Task[T], draw: Callable[[], None], *, every: float) -> T:
     An interrupt cancels the operation and waits for its clean-up; the third one waits no longer. When `draw` itself
     fails (a closed pipe), the operation is cancelled as well.
     """
-    operation = task.start()
-    _watch(operation, draw, every)
-    return operation.result()
-
-
-def _watch(operation: Operation[Any], draw: Callable[[], None], every: float) -> None:
-    interrupts = 0
-    while True:
+    operation = task.operation
+    with _Interrupts() as interrupts:
+        task.start()
         try:
-            ended = operation.wait(every)
-            draw()
+            _watch(operation, draw, every, interrupts)
         except KeyboardInterrupt:
-            interrupts += 1
-            _interrupt(operation, interrupts)
+            raise _left(operation) from None
         except BaseException:
             operation.cancel("nobody reads what it says")
             operation.wait(_CLEAN_UP_SECONDS)
             raise
-        else:
-            if ended:
-                return
+    return operation.result()
 
 
-def _interrupt(operation: Operation[Any], count: int) -> None:
-    if operation.done:
-        return
+def _watch(operation: Operation[Any], draw: Callable[[], None], every: float, interrupts: _Interrupts) -> None:
+    heeded, ended = 0, False
+    while not ended:
+        ended = operation.wait(every)
+        if interrupts.count > heeded and not ended:
+            heeded = interrupts.count
+            operation.cancel("interrupted")
+            operation.note(_WORDS[heeded])
+        draw()
+
+
+_WORDS = {1: "interrupted: cleaning up", 2: "still cleaning up; one more interrupt leaves it"}
+
+
+def _left(operation: Operation[Any]) -> CancelledError:
     operation.cancel("interrupted")
-    if count >= _PATIENCE:
-        raise CancelledError(
-            f"{operation.name} was left while it was cleaning up", cause="interrupted again", next_step="azray list"
-        )
-    operation.note("interrupted: cleaning up" if count == 1 else "still cleaning up; one more interrupt leaves it")
+    return CancelledError(
+        f"{operation.name} was left while it was cleaning up", cause="interrupted again", next_step="azray list"
+    )
+
+
+class _Interrupts:
+    """Counts the signals that would raise KeyboardInterrupt, and raises it only for the last one that we heed.
+
+    An exception can come between any two instructions, also while the thread that does the work is being started, and
+    would leave that work running unseen; a count cannot.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ours: list[int] = []
+
+    def __enter__(self) -> Self:
+        # Only the main thread gets signals, and only Python's own handler is ours to replace.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.default_int_handler:
+                    signal.signal(number, self._count)
+                    self._ours.append(number)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number in self._ours:
+            signal.signal(number, signal.default_int_handler)
+
+    def _count(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        if self.count >= _PATIENCE:
+            raise KeyboardInterrupt

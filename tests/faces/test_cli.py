@@ -141,6 +141,21 @@ def test_second_interrupt_does_not_cut_the_clean_up(folder, until: Until):
     assert (folder / "cleaned").exists()
 
 
+def test_third_interrupt_leaves(folder, until: Until):
+    """The third Ctrl-C does not wait for a clean-up that does not end, and says what to look at."""
+    (folder / "may-clean").unlink()
+    with started(folder) as process:
+        until((folder / "began").exists, "the second stage")
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        read_until(process.stderr, "interrupted: cleaning up")
+        process.send_signal(signal.SIGINT)
+        read_until(process.stderr, "one more interrupt leaves it")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read().endswith("Next: azray list\n")
+
+
 def test_closed_pipe_cancels_and_is_no_traceback(folder, until: Until):
     """When nobody reads the events any more, the operation is cancelled and cleaned up, without a word."""
     with started(folder, "--events", stdout=subprocess.PIPE) as process:
