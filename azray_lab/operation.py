@@ -17,6 +17,7 @@ from azray_lab.errors import AzRayError, CancelledError, DeadlineError
 
 Kind = Literal["started", "progress", "waiting", "done", "failed", "note", "result", "error"]
 T = TypeVar("T")
+V = TypeVar("V")
 
 # A wait that is over sooner than this is not worth telling anyone.
 _QUIET_SECONDS = 0.5
@@ -183,14 +184,14 @@ class Operation(Generic[T]):
 
     def wait_for(
         self,
-        check: Callable[[], T | None],
+        check: Callable[[], V | None],
         *,
         reason: str | Callable[[], str],
         seconds: float,
         stage: str = "",
         interval: float = 0.02,
         next_step: str = "",
-    ) -> T:
+    ) -> V:
         """Polls `check` until it returns something true, and returns that.
 
         The only way in which an operation waits: ends with DeadlineError after `seconds`, with CancelledError when

@@ -92,7 +92,7 @@ def test_the_kernel_connects_leaves_and_comes_back(cluster: Cluster) -> None:
         cluster.connect()
         cluster.connect()
         assert ray.get(double.remote(21)) == 42
-        assert {node["NodeName"] for node in ray.nodes() if node["Alive"]} == {"head", "worker-1"}
+        assert {node.name for node in cluster.nodes} == {"head", "worker-1"}
         cluster.disconnect()
         assert not ray.is_initialized()
         assert "RAY_AUTH_TOKEN_PATH" not in os.environ
@@ -155,7 +155,8 @@ def test_logs_have_their_node_and_follow_ends_with_the_cluster(cluster: Cluster)
         sys.stdout.write("a word from a task\n")
 
     ray.get(speak.remote())
-    found = Operation("wait").wait_for(
+    operation: Operation[None] = Operation("wait")
+    found = operation.wait_for(
         lambda: [line for line in cluster.logs() if "a word from a task" in line], reason="the line", seconds=20
     )
     assert found

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from contract import TargetContract
 
 from azray_lab.targets.local.target import LocalTarget
+from azray_lab.testing.target_contract import TargetContract
 
 if TYPE_CHECKING:
     from azray_lab.targets.base import Target

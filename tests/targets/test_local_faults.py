@@ -140,9 +140,10 @@ def _cli(*words: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def _started(name: str) -> Handle:
-    return wait_until(
+    found: Handle = wait_until(
         lambda: (h := registry.handle_or_none(name)) and h.details.get("nodes") and h, f"{name} to have a node"
     )
+    return found
 
 
 @pytest.mark.slow

@@ -1,4 +1,12 @@
-"""What every target does: a suite that each target's test class inherits and runs against its real self."""
+"""The contract suite of targets: a test class of each target inherits it and runs it against its real self.
+
+class TestMyTarget(TargetContract):
+kind = "my"
+
+@pytest.fixture(scope="class")
+@classmethod
+def target(cls): return MyTarget(...)
+"""
 
 from __future__ import annotations
 
