@@ -60,7 +60,7 @@ class AzRayError(Exception):
         if self.cause:
             text += f": {self.cause.rstrip('.')}"
         if self.next_step:
-            text += f". Next: {self.next_step}"
+            text += f"{'' if text.endswith(('?', '!')) else '.'} Next: {self.next_step}"
         return text
 
     @property

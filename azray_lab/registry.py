@@ -81,7 +81,8 @@ def names() -> list[str]:
 
 def handles() -> list[Handle]:
     """All handles by name. Files that are none are set aside, with a warning that names them."""
-    return [handle for name in names() if (handle := _read(_file(name))) is not None]
+    place = folder()  # once: it looks at the file system
+    return [handle for name in names() if (handle := _read(place / f"{name}.json")) is not None]
 
 
 def get(name: str) -> Handle:

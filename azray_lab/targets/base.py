@@ -145,15 +145,15 @@ class Handle:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Handle:
         """The handle that `to_dict` made; RegistryError when a key is missing or of the wrong kind."""
-        known = {f.name for f in dataclasses.fields(cls)}
         try:
-            handle = cls(**{key: value for key, value in data.items() if key in known})
+            known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
+            handle = cls(**{**known, "timeline": tuple(known.get("timeline", ()))})
         except TypeError as error:
             raise RegistryError("a handle is not complete", cause=str(error)) from error
         for key, kind in _KINDS.items():
             if not isinstance(getattr(handle, key), kind):
                 raise RegistryError("a handle is not of the right form", cause=f"{key} is of the wrong kind")
-        return handle.but(timeline=tuple(handle.timeline))
+        return handle
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.durable import read_json, write_json
-from azray_lab.errors import StartError
+from azray_lab.errors import RegistryError, StartError
 
 if TYPE_CHECKING:
     from azray_lab.targets.base import Handle
@@ -21,6 +21,8 @@ _SOCKET_PATH_BYTES = 107
 _RAY_SUFFIX = len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _EXIT = re.compile(r"END (\S+?)(?:\.out|\.err|\.log)* tail \((exit code\(s\)=[^)]*\)?)")
+# What `ray start` prints when all is well.
+_ROUTINE = re.compile(r"(INFO|SUCC) [a-z_]+\.py:\d+ --")
 _EXCEPTION = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)): .+$", re.MULTILINE)
 _TAIL_BYTES = 64 * 1024
 # What `ray start` says when its node is not listed in time (ray/_private/node.py, 2.60: 30 s, fixed).
@@ -39,7 +41,14 @@ class Folders:
     @classmethod
     def of(cls, handle: Handle) -> Folders:
         """The folders that a handle names."""
-        return cls(Path(handle.details["state_dir"]), Path(handle.details["runtime_dir"]))
+        try:
+            return cls(Path(handle.details["state_dir"]), Path(handle.details["runtime_dir"]))
+        except (KeyError, TypeError) as error:
+            raise RegistryError(
+                f"the handle of {handle.name} does not say where the cluster has its folders",
+                cause=f"details lack {error}",
+                next_step=f"rm {handle.name}.json below AZRAY_HOME/clusters; azray list finds what still runs",
+            ) from error
 
     @property
     def token(self) -> Path:
@@ -126,6 +135,5 @@ def autopsy(log: Path) -> str:
         return "; ".join(f"{name} ended with {code.strip()}" for name, code in dict.fromkeys(exits))
     if problems := _EXCEPTION.findall(text):
         return str(problems[-1])
-    if "--block" in text or not text.strip():
-        return "its process is gone without a word, as after kill -9 or when memory runs out"
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    said = [line.strip() for line in text.splitlines() if line.strip() and not _ROUTINE.search(line)]
+    return said[-1] if said else "its process is gone without a word, as after kill -9 or when memory runs out"
