@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 AZRAY = (sys.executable, "-m", "azray_lab")
+# With users, Python keeps what it has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _COLUMNS = ("figure", "ours", "peer", "ratio", "target", "met")
 
 
@@ -81,7 +83,12 @@ def seconds(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def alternating(rounds: int, *works: Callable[[], float]) -> list[list[float]]:
-    """What each of `works` measured in each round, A B A B, so that a slow minute meets all of them."""
+    """What each of `works` measured in each round, A B A B, so that a slow minute meets all of them.
+
+    One round before is not counted: it compiles modules and fills the page cache.
+    """
+    for work in works:
+        work()
     out: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
         for work, values in zip(works, out, strict=True):
