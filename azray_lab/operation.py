@@ -81,7 +81,8 @@ def fold(events: Iterable[Event], expected: Mapping[str, float] | None = None) -
 
 def _advance(row: Row, event: Event) -> Row:
     if event.kind == "done":
-        return replace(row, state="done", ended=event.seconds, message=event.message or row.message, fraction=None)
+        # What it waited for is over, so only a summary stays.
+        return replace(row, state="done", ended=event.seconds, message=event.message, fraction=None)
     if event.kind == "failed":
         return replace(row, state="failed", ended=event.seconds, message=event.message)
     if event.kind in {"progress", "waiting"}:

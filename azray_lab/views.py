@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _FONT = "color:var(--jp-ui-font-color1,inherit);font-family:var(--jp-ui-font-family,sans-serif);font-size:0.9em"
 _CELL = "text-align:left;padding:2px 12px 2px 0;vertical-align:top"
+# For screen readers only: what is seen says it already, with the times.
+_UNSEEN = "position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap"
 _RULE = "border-bottom:1px solid var(--jp-border-color2,#bdbdbd)"
 
 # A colour only repeats what the word beside it says.
@@ -199,7 +201,7 @@ def operation_html(operation: Operation[Any]) -> str:
     The times stand outside of the live region: they change several times a second, and nobody wants them read out.
     """
     rows = [row_cells(row, operation.elapsed) for row in stages(operation)]
-    said = f'<p role="status" aria-live="polite" style="margin:0">{escape(sentence(operation))}</p>'
+    said = f'<p role="status" aria-live="polite" style="{_UNSEEN}">{escape(sentence(operation))}</p>'
     noted = "".join(f"<p>{escape(note)}</p>" for note in notes(operation.events))
     return frame(said + table_html(headline(operation), ("stage", "state", "time", "message"), rows) + noted)
 

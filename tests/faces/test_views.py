@@ -119,13 +119,16 @@ def test_failed_operation_says_why() -> None:
 
 
 def test_waiting_outside_of_a_stage_is_told_by_the_last_one() -> None:
-    """A reason that names no stage is shown with the stage that began last."""
+    """A reason that names no stage is shown with the stage that began last, while that waits."""
+    seen = []
 
     def work(operation: Operation[None]) -> None:
         with operation.stage("gcs"):
             operation.emit("waiting", "", "the port is silent")
+            seen.append(views.operation_text(operation))
 
-    assert "the port is silent" in views.operation_text(ended(work))
+    assert "the port is silent" not in views.operation_text(ended(work))
+    assert "the port is silent" in seen[0]
 
 
 def test_cancelled_is_not_failed() -> None:
