@@ -1,0 +1,229 @@
+"""A real JupyterLab in a real browser, for tests and screenshots: server, Chromium, and a notebook as a person sees it.
+
+    with run_jupyterlab(folder) as lab, open_browser(lab) as browser:
+        notebook = browser.open("tutorial.ipynb")
+        notebook.run(0)
+
+Needs JupyterLab, Playwright's Python package and the system's Chromium; no browser is downloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import StartError, UnsupportedError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+# No GPU, no QUIC, and nothing that a browser fetches by itself: tests talk to this machine only.
+FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+_START_SECONDS = 120.0
+_STOP_SECONDS = 10.0
+# Busy machines take their time to load Lab's 10 MB of JavaScript.
+_PAGE_MILLISECONDS = 120_000
+# Lab asks at its first start whether it may fetch news; that dialog would lie over the notebook.
+_QUIET = {"fetchNews": "false", "checkForUpdates": False}
+
+_READY = """() => {
+    const context = window.jupyterapp?.shell.currentWidget?.sessionContext, kernel = context?.session?.kernel;
+    return context?.isReady && kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+
+
+@dataclass(frozen=True)
+class JupyterLab:
+    """A running JupyterLab: its address, the folder that it shows, and its token."""
+
+    url: str
+    folder: Path
+    token: str = field(repr=False)
+
+    def address(self, path: str = "") -> str:
+        """Where a browser opens the notebook `path`; holds the token."""
+        return f"{self.url}/lab/tree/{path}?token={self.token}&reset"
+
+
+@contextlib.contextmanager
+def run_jupyterlab(folder: Path, state: Path) -> Iterator[JupyterLab]:
+    """Runs JupyterLab on `folder` until the block ends, on a free port of 127.0.0.1; about 3 s.
+
+    Its settings and workspaces lie in `state`. Raises StartError with the end of its log when it does not start.
+    """
+    settings = state / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps(_QUIET))
+    lab = JupyterLab(f"http://127.0.0.1:{_free_port()}", folder, secrets.token_hex(16))
+    log = state / "jupyterlab.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(lab, state), env=_environment(lab), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        _wait_until_ready(lab, process, log)
+        yield lab
+    finally:
+        _stop(process)
+
+
+def _command(lab: JupyterLab, state: Path) -> list[str]:
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": lab.url.rpartition(":")[2],
+        "ServerApp.port_retries": "0",
+        "ServerApp.root_dir": str(lab.folder),
+        "ServerApp.open_browser": "False",
+        "ServerApp.allow_root": "True",
+        "LabApp.expose_app_in_browser": "True",
+        "LabApp.user_settings_dir": str(state / "settings"),
+        "LabApp.workspaces_dir": str(state / "workspaces"),
+    }
+    return [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+
+
+def _environment(lab: JupyterLab) -> dict[str, str]:
+    # In the environment, because everybody can read a command line.
+    return {**os.environ, "JUPYTER_TOKEN": lab.token}
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _wait_until_ready(lab: JupyterLab, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not _answers(lab):
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-6:])
+            raise StartError("JupyterLab did not start", cause=tail or "its log is empty")
+        time.sleep(0.1)
+
+
+def _answers(lab: JupyterLab) -> bool:
+    request = urllib.request.Request(f"{lab.url}/api/status", headers={"Authorization": f"token {lab.token}"})  # noqa: S310
+    try:
+        urllib.request.urlopen(request, timeout=5).close()  # noqa: S310 - loopback
+    except (urllib.error.URLError, OSError):
+        return False
+    return True
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, upon which the server ends its kernels; SIGKILL for the server's session when it does not."""
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+# The browser.
+
+
+def find_chromium() -> str:
+    """The path of the system's Chromium; UnsupportedError where there is none."""
+    for name in BROWSERS:
+        if found := shutil.which(name):
+            return found
+    raise UnsupportedError("Chromium is not installed here", next_step="apt-get install chromium")
+
+
+@contextlib.contextmanager
+def open_browser(lab: JupyterLab, **options: Any) -> Iterator[Browser]:
+    """Chromium, without a window, until the block ends; `options` are those of Playwright's `new_page`."""
+    from playwright.sync_api import sync_playwright
+
+    flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=flags)
+        try:
+            page = chromium.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
+            page.set_default_timeout(_PAGE_MILLISECONDS)
+            yield Browser(lab, page)
+        finally:
+            chromium.close()
+
+
+@dataclass(frozen=True)
+class Browser:
+    """A page of Chromium that shows JupyterLab."""
+
+    lab: JupyterLab
+    page: Page
+
+    def open(self, path: str) -> Notebook:
+        """Opens the notebook `path` and waits until its kernel can be used."""
+        self.page.goto(self.lab.address(path))
+        notebook = Notebook(self.page)
+        notebook.cell(0).wait_for()
+        # Lab forgets what was run before the kernel is connected, and nothing on the page tells when that is.
+        self.page.wait_for_function(_READY)
+        return notebook
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """The notebook that is open in a page; cells are counted from 0."""
+
+    page: Page
+
+    def cell(self, number: int) -> Locator:
+        """The cell."""
+        return self.page.locator(f".jp-Notebook-cell[data-windowed-list-index='{number}']")
+
+    def output(self, number: int) -> Locator:
+        """The cell's outputs, each an element of its own."""
+        return self.cell(number).locator(".jp-OutputArea-output")
+
+    def text(self, number: int) -> str:
+        """What the cell's outputs say, as a person reads them."""
+        return "\n".join(self.output(number).all_inner_texts()).strip()
+
+    def prompt(self, number: int) -> str:
+        """What stands before the cell: `[ ]:`, `[*]:` while it runs, `[1]:` afterwards."""
+        return self.cell(number).locator(".jp-InputPrompt").inner_text().strip()
+
+    def edit(self, number: int) -> Locator:
+        """Puts the cursor at the end of the cell and returns its editor."""
+        editor = self.cell(number).locator(".cm-content")
+        editor.click()
+        self.page.keyboard.press("Control+End")
+        return editor
+
+    def run(self, number: int) -> None:
+        """Runs the cell, as Ctrl+Enter does; does not wait for its end."""
+        self.edit(number)
+        self.page.keyboard.press("Control+Enter")
+
+    def finish(self, number: int, seconds: float) -> None:
+        """Waits until the cell has been executed."""
+        script = """cell => /^\\[\\d+\\]:/.test(document.querySelector(`${cell} .jp-InputPrompt`)?.innerText.trim())"""
+        cell = f".jp-Notebook-cell[data-windowed-list-index='{number}']"
+        self.page.wait_for_function(script, arg=cell, timeout=1000 * seconds)

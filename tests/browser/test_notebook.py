@@ -1,0 +1,128 @@
+"""The magics as a person has them: typed and clicked in a real JupyterLab, in a real browser, on a real cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import azray_lab
+from azray_lab.testing.lab import Notebook, open_browser, run_jupyterlab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.browser]
+SECONDS = 120.0
+CLUSTER = "lab"
+CELLS = (
+    "%load_ext azray_lab",
+    f"cluster = %azray up --name {CLUSTER} --workers 1 --no-wait",
+    "6 * 7",
+    "cluster.result()",
+    "%azray stauts",
+    "%azray ",
+    f"%azray down {CLUSTER} --yes",
+)
+LOAD, UP, BESIDE, SHOW, TYPO, COMPLETE, DOWN = range(len(CELLS))
+
+
+@pytest.fixture
+def notebook(chromium: str, tmp_path: Path) -> Iterator[Notebook]:
+    """The notebook, open in JupyterLab; its cluster is ended afterwards whatever happened."""
+    del chromium  # found again by open_browser; here it skips, or fails when AZRAY_REQUIRE names `browser`
+    folder, state = tmp_path / "work", tmp_path / "state"
+    folder.mkdir()
+    state.mkdir()
+    (folder / "magics.ipynb").write_text(json.dumps(_document()))
+    try:
+        with run_jupyterlab(folder, state) as lab, open_browser(lab) as browser:
+            yield browser.open("magics.ipynb")
+            browser.page.screenshot(path=tmp_path / "last.png")  # pytest keeps it for whoever looks into a failure
+    finally:
+        for cluster in azray_lab.clusters():
+            cluster.down()
+
+
+def _document() -> dict[str, Any]:
+    fixed: dict[str, Any] = {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}}
+    cells = [{**fixed, "id": f"cell-{number}", "source": source} for number, source in enumerate(CELLS)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+@pytest.mark.timeout(600)
+def test_a_cluster_comes_and_goes_in_the_browser(notebook: Notebook):
+    """Progress is live while the kernel does other things; cluster, completion and errors look as they should."""
+    notebook.run(LOAD)
+    notebook.finish(LOAD, SECONDS)
+    assert notebook.text(LOAD) == ""
+
+    notebook.run(UP)
+    notebook.finish(UP, SECONDS)
+    _until(lambda: re.search(r"\braylet\b", notebook.text(UP)))
+    assert "done after" not in notebook.text(UP), "the first stages were shown only when all was over"
+    notebook.run(BESIDE)
+    notebook.finish(BESIDE, SECONDS)
+    assert notebook.text(BESIDE) == "42"
+
+    notebook.run(SHOW)
+    _until(lambda: "done after" in notebook.text(UP))
+    notebook.finish(SHOW, SECONDS)
+    assert f"{CLUSTER}: running" in notebook.text(SHOW)
+    assert _rows(notebook.output(SHOW)) == {"head": "running", "worker-1": "running"}
+
+    notebook.run(TYPO)
+    notebook.finish(TYPO, SECONDS)
+    assert "status" in notebook.text(TYPO), "the nearest verb is not named"
+    assert len(notebook.text(TYPO).splitlines()) == 1
+    assert "Traceback" not in notebook.text(TYPO)
+
+    _completes(notebook)
+
+    notebook.run(DOWN)
+    notebook.finish(DOWN, SECONDS)
+    assert f"{CLUSTER} is down" in notebook.text(DOWN)
+    assert azray_lab.clusters() == []
+
+
+def _completes(notebook: Notebook) -> None:
+    """TAB offers the verbs; after a few letters it writes the one that is left; the same for a cluster's name."""
+    keyboard, items = notebook.page.keyboard, notebook.page.locator(".jp-Completer-item")
+    editor = notebook.edit(COMPLETE)
+    keyboard.press("Tab")
+    items.first.wait_for()
+    offered = {item.splitlines()[1] for item in items.all_inner_texts() if "\n" in item}
+    assert {"up", "status", "down", "run"} <= offered
+    keyboard.press("Escape")
+    keyboard.type("dow")
+    keyboard.press("Tab")
+    _until(lambda: editor.inner_text().strip() == "%azray down")
+    keyboard.type(" ")
+    keyboard.press("Tab")
+    _until(lambda: editor.inner_text().strip() == f"%azray down {CLUSTER}" or items.first.is_visible())
+    assert CLUSTER in editor.inner_text() + " ".join(items.all_inner_texts())
+    keyboard.press("Escape")
+
+
+def _rows(output: Locator) -> dict[str, str]:
+    """The nodes in the table of a cluster, each with its state; found by the table's headings, as a reader does."""
+    table = output.locator("table").last
+    headings = [heading.lower() for heading in table.locator("thead th").all_inner_texts()]
+    found = {}
+    for row in table.locator("tbody tr").all():
+        cells = dict(zip(headings, row.locator("th, td").all_inner_texts(), strict=True))
+        found[cells["node"]] = cells["state"]
+    return found
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long for the browser"
+        time.sleep(0.05)
