@@ -92,22 +92,32 @@ def test_a_cluster_comes_and_goes_in_the_browser(notebook: Notebook):
 
 
 def _completes(notebook: Notebook) -> None:
-    """TAB offers the verbs; after a few letters it writes the one that is left; the same for a cluster's name."""
+    """TAB offers the verbs, then the cluster's name; Enter takes what is offered."""
     keyboard, items = notebook.page.keyboard, notebook.page.locator(".jp-Completer-item")
     editor = notebook.edit(COMPLETE)
     keyboard.press("Tab")
     items.first.wait_for()
-    offered = {item.splitlines()[1] for item in items.all_inner_texts() if "\n" in item}
-    assert {"up", "status", "down", "run"} <= offered
+    assert {"up", "status", "down", "run"} <= _offered(items)
     keyboard.press("Escape")
-    keyboard.type("dow")
+    _completed(editor, items, "dow", "down")
+    _completed(editor, items, f" {CLUSTER[:-1]}", CLUSTER)
+    assert editor.inner_text().strip() == f"%azray down {CLUSTER}"
+
+
+def _completed(editor: Locator, items: Locator, typed: str, whole: str) -> None:
+    """Types some letters and has them completed. A single offer is taken at once or by Enter, as Lab is set."""
+    keyboard = editor.page.keyboard
+    keyboard.type(typed)
     keyboard.press("Tab")
-    _until(lambda: editor.inner_text().strip() == "%azray down")
-    keyboard.type(" ")
-    keyboard.press("Tab")
-    _until(lambda: editor.inner_text().strip() == f"%azray down {CLUSTER}" or items.first.is_visible())
-    assert CLUSTER in editor.inner_text() + " ".join(items.all_inner_texts())
-    keyboard.press("Escape")
+    _until(lambda: whole in editor.inner_text() or whole in _offered(items))
+    if items.first.is_visible():
+        keyboard.press("Enter")
+    _until(lambda: editor.inner_text().strip().endswith(whole))
+
+
+def _offered(items: Locator) -> set[str]:
+    """The words of the completion menu; each item shows an icon's letter, the word, and its kind below each other."""
+    return {lines[1] for lines in map(str.splitlines, items.all_inner_texts()) if len(lines) > 1}
 
 
 def _rows(output: Locator) -> dict[str, str]:
