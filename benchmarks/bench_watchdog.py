@@ -32,7 +32,8 @@ def mib(process: psutil.Process) -> float:
 def agent(handle: dict[str, Any]) -> psutil.Process:
     """The head's dashboard agent."""
     head = psutil.Process(handle["details"]["nodes"]["head"]["pid"])
-    return next(p for p in head.children(recursive=True) if any("dashboard/agent.py" in word for word in p.cmdline()))
+    # It gives itself this name; the raylet has the agent's path among its own arguments.
+    return next(p for p in head.children(recursive=True) if p.cmdline()[0].startswith("ray::DashboardAgent"))
 
 
 def main() -> int:
