@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from azray_lab.jobs import Job, JobResult, Work
+    from azray_lab.jobs import Job, JobResult
     from azray_lab.spec.models import ClusterSpec
     from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, NodeStatus, State, Target
 
@@ -142,7 +142,9 @@ class Cluster:
         """
         from azray_lab import jobs
 
-        work = _work(what, parameters, output, Path(working_dir) if working_dir else None)
+        folder = Path(working_dir) if working_dir else None
+        words = [str(word) for word in what]
+        work = jobs.work_of(words, parameters=parameters, output=output, directory=folder)
         return jobs.run(self.endpoint, work, env=env, on_log=on_log or _print, detach=detach, timeout=timeout).run()
 
     def jobs(self) -> list[Job]:
@@ -236,22 +238,6 @@ class Cluster:
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def _work(
-    what: Sequence[str | Path], parameters: dict[str, Any] | None, output: str | Path | None, folder: Path | None
-) -> Work:
-    from azray_lab import jobs
-
-    words = [str(word) for word in what]
-    first = words[0] if words else ""
-    if first.endswith(".ipynb") and len(words) == 1:
-        return jobs.notebook(first, parameters, output=output, directory=folder)
-    if parameters or output:
-        raise UsageError("parameters and output are for notebooks", next_step='cluster.run("analysis.ipynb", ...)')
-    if first.endswith(".py"):
-        return jobs.script(first, words[1:], directory=folder)
-    return jobs.command(words, directory=folder)
 
 
 def _scaled(spec: ClusterSpec, workers: int) -> ClusterSpec:

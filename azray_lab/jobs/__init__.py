@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from azray_lab.jobs.client import Client
 from azray_lab.jobs.model import Job, JobResult, table
 from azray_lab.jobs.running import run
-from azray_lab.jobs.work import Work, cell, command, notebook, parameter, script
+from azray_lab.jobs.work import Work, cell, command, kind_of, notebook, parameter, script, work_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,7 @@ __all__ = [
     "cell",
     "command",
     "get",
+    "kind_of",
     "list_jobs",
     "logs",
     "notebook",
@@ -43,6 +44,7 @@ __all__ = [
     "script",
     "stop",
     "table",
+    "work_of",
 ]
 
 

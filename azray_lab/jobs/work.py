@@ -96,6 +96,32 @@ def cell(code: str, *, variable: str = "", directory: Path | None = None) -> Wor
     return Work("cell", shlex.join(words), _directory(directory), injected, result=".pickle", variable=variable)
 
 
+def kind_of(words: Sequence[str]) -> str:
+    """What `words` ask to run, by the ending of the first: notebook, script or command."""
+    endings = {".ipynb": "notebook", ".py": "script"}
+    return endings.get(Path(words[0]).suffix, "command") if words else "command"
+
+
+def work_of(
+    words: Sequence[str],
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    output: Path | str | None = None,
+    directory: Path | None = None,
+) -> Work:
+    """The work that `words` ask for: a notebook with `parameters`, a script with its arguments, or a command."""
+    kind = kind_of(words)
+    if kind == "notebook" and len(words) == 1:
+        return notebook(words[0], parameters, output=output, directory=directory)
+    if kind == "notebook":
+        raise UsageError(f"a notebook takes no argument {words[1]!r}", next_step="give parameters by name")
+    if parameters or output:
+        raise UsageError("parameters and an output are for notebooks", next_step="leave them out")
+    if kind == "script":
+        return script(words[0], words[1:], directory=directory)
+    return command(words, directory=directory)
+
+
 def parameter(text: str) -> Any:
     """A parameter's value as papermill reads it on its command line: a number, true, false, none, or the text."""
     words = {"true": True, "false": False, "none": None, "null": None}

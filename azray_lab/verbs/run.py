@@ -123,14 +123,12 @@ def _work(
         return jobs.cell(face.cell or "", variable=output or "", directory=working_dir)
     if what is None:
         raise UsageError("say what to run", next_step="azray run train.py, or azray run -- python -m my_module")
-    if kind == "notebook":
-        if arguments:
-            raise UsageError(f"a notebook takes no argument {arguments[0]!r}", next_step="-p NAME VALUE")
-        values = {name: jobs.parameter(value) for name, value in parameters}
-        return jobs.notebook(what, values, output=output, directory=working_dir)
-    if kind == "script":
-        return jobs.script(what, arguments, directory=working_dir)
-    return jobs.command([what, *arguments], directory=working_dir)
+    if kind == "notebook" and arguments:
+        raise UsageError(f"a notebook takes no argument {arguments[0]!r}", next_step="-p NAME VALUE")
+    if plain:
+        return jobs.command([what, *arguments], directory=working_dir)
+    values = {name: jobs.parameter(value) for name, value in parameters}
+    return jobs.work_of([what, *arguments], parameters=values, output=output, directory=working_dir)
 
 
 def _kind(face: Face, what: str | None, *, plain: bool) -> str:
@@ -140,8 +138,9 @@ def _kind(face: Face, what: str | None, *, plain: bool) -> str:
                 f"a cell is what runs, so {what!r} has no place here", next_step=f"%azray run {what}, or %%azray run"
             )
         return "cell"
-    endings = {".ipynb": "notebook", ".py": "script"}
-    return "command" if plain or what is None else endings.get(Path(what).suffix, "command")
+    from azray_lab import jobs
+
+    return "command" if plain or what is None else jobs.kind_of([what])
 
 
 def _environment(given: Sequence[str]) -> dict[str, str]:

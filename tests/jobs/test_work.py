@@ -74,3 +74,17 @@ def test_parameters_are_read_as_papermill_does(text: str, value: object) -> None
     """Numbers and words of Python become values, all else stays text."""
     assert jobs.parameter(text) == value
     assert type(jobs.parameter(text)) is type(value)
+
+
+def test_words_become_the_work_that_their_ending_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One choice serves the verb and Python: a notebook, a script with its arguments, or a command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "a.ipynb").write_text("{}")
+    assert jobs.work_of(["a.py", "--lr", "0.1"]).entrypoint == "python a.py --lr 0.1"
+    assert jobs.work_of(["python", "-m", "x"]).entrypoint == "python -m x"
+    assert "notebook a.ipynb -p n 3" in jobs.work_of(["a.ipynb"], parameters={"n": 3}).entrypoint
+    with pytest.raises(UsageError, match="takes no argument 'b'"):
+        jobs.work_of(["a.ipynb", "b"])
+    with pytest.raises(UsageError, match="for notebooks"):
+        jobs.work_of(["a.py"], output="x.ipynb")
