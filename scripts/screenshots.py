@@ -1,0 +1,150 @@
+"""Makes the pictures in docs/images/ afresh: a real cluster in a real JupyterLab in the system's Chromium.
+
+Takes about two minutes; executes the quickstart first when build/demo/ does not hold it. Leaves nothing running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.testing.lab import Browser, Notebook, open_browser, run_jupyterlab
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+EXECUTED = ROOT / "build" / "demo" / "01_quickstart.ipynb"
+SECONDS = 240.0
+SIZE = {"width": 1040, "height": 640}
+CELLS = (
+    "%load_ext azray_lab",
+    "cluster = %azray up --name team-a --workers 2 --no-wait",
+    "cluster.result()",
+    "%azray ",
+    "%azray down team-a --yes",
+)
+LOAD, UP, SHOW, COMPLETE, DOWN = range(len(CELLS))
+
+
+def main() -> None:
+    """Makes all pictures and says where they are."""
+    if not EXECUTED.exists():
+        subprocess.run([sys.executable, str(ROOT / "scripts" / "demo.py")], check=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    # A short path, because the sockets of the cluster lie below it.
+    with tempfile.TemporaryDirectory(prefix="azs-", dir="/tmp") as temporary:
+        home = Path(temporary)
+        _settings(home)
+        work = home / "work"
+        work.mkdir()
+        (work / "first-steps.ipynb").write_text(json.dumps(_document()))
+        shutil.copy(EXECUTED, work / "quickstart.ipynb")
+        with (
+            run_jupyterlab(work, home / "state") as lab,
+            open_browser(lab, viewport=SIZE, device_scale_factor=1.5) as browser,
+        ):
+            try:
+                _first_steps(browser)
+                _quickstart(browser)
+            finally:
+                _end_clusters()
+    for image in sorted(IMAGES.glob("*.png")):
+        print(f"{image.relative_to(ROOT)}  {image.stat().st_size // 1024} KiB")
+
+
+def _settings(home: Path) -> None:
+    """Nothing of the user's clusters, settings and shell is in the pictures."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    os.environ.update(AZRAY_HOME=str(home / "azray"), HOME=str(home), PATH=path, RAY_USAGE_STATS_ENABLED="0")
+    # The terminal's shell is a login shell, which sets up PATH and prompt anew.
+    (home / ".bash_profile").write_text(f"PATH={shlex.quote(path)}\nPS1='$ '\ncd {shlex.quote(str(home / 'work'))}\n")
+
+
+def _document() -> dict[str, Any]:
+    fixed: dict[str, Any] = {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}}
+    cells = [{**fixed, "id": f"cell-{number}", "source": source} for number, source in enumerate(CELLS)]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _first_steps(browser: Browser) -> None:
+    """Progress, the cluster, completion, and the same cluster in a terminal."""
+    notebook = browser.open("first-steps.ipynb")
+    browser.page.keyboard.press("Control+b")  # the file browser is not what the pictures are about
+    for cell in (LOAD, UP):
+        notebook.run(cell)
+        notebook.finish(cell, SECONDS)
+    _until(lambda: "joining" in notebook.text(UP) or "done after" in notebook.text(UP))
+    _picture(browser.page, "progress")
+    notebook.run(SHOW)
+    notebook.finish(SHOW, SECONDS)
+    _picture(browser.page, "cluster")
+    _completion(notebook)
+    _terminal(browser)
+    browser.open("first-steps.ipynb")
+
+
+def _completion(notebook: Notebook) -> None:
+    notebook.edit(COMPLETE)
+    notebook.page.keyboard.press("Tab")
+    notebook.page.locator(".jp-Completer-item").first.wait_for()
+    _picture(notebook.page, "completion")
+    notebook.page.keyboard.press("Escape")
+
+
+def _terminal(browser: Browser) -> None:
+    page = browser.page
+    page.evaluate("() => void window.jupyterapp.commands.execute('terminal:create-new')")
+    page.locator(".jp-Terminal .xterm-screen").click()
+    for line in ("clear", "azray list", "azray status team-a", "azray stauts team-a", "azray down team-a --yes"):
+        page.keyboard.type(f"{line}\n")
+    _until(lambda: not _registered())
+    _picture(page, "terminal")
+
+
+def _registered() -> list[Any]:
+    import azray_lab
+
+    return azray_lab.clusters()
+
+
+def _quickstart(browser: Browser) -> None:
+    """The end of the executed quickstart, with its plot."""
+    notebook = browser.open("quickstart.ipynb")
+    plot = notebook.page.locator(".jp-OutputArea-output img").last
+    plot.scroll_into_view_if_needed()
+    plot.wait_for()
+    _picture(notebook.page, "quickstart")
+
+
+def _end_clusters() -> None:
+    for cluster in _registered():
+        cluster.down()
+
+
+def _picture(page: Page, name: str) -> None:
+    page.mouse.move(0, SIZE["height"] - 1)  # no tooltip, no hover
+    page.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the page does not show what was waited for")
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
