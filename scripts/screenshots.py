@@ -5,6 +5,7 @@ Takes about two minutes; executes the quickstart first when build/demo/ does not
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -26,6 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 EXECUTED = ROOT / "build" / "demo" / "01_quickstart.ipynb"
 SECONDS = 240.0
+TERMINAL = ("azray list", "azray status team-a", "azray stauts team-a", "azray down team-a --yes")
+PROMPTS = ".prompts"
+_SETTLE = 2_000  # milliseconds
 SIZE = {"width": 1040, "height": 640}
 CELLS = (
     "%load_ext azray_lab",
@@ -67,8 +71,9 @@ def _settings(home: Path) -> None:
     """Nothing of the user's clusters, settings and shell is in the pictures."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     os.environ.update(AZRAY_HOME=str(home / "azray"), HOME=str(home), PATH=path, RAY_USAGE_STATS_ENABLED="0")
-    # The terminal's shell is a login shell, which sets up PATH and prompt anew.
-    (home / ".bash_profile").write_text(f"PATH={shlex.quote(path)}\nPS1='$ '\ncd {shlex.quote(str(home / 'work'))}\n")
+    # The terminal's shell is a login shell, which sets up PATH and prompt anew. Each prompt leaves a line in a file.
+    profile = f"PATH={shlex.quote(path)}\nPS1='$ '\nPROMPT_COMMAND='echo >> ~/{PROMPTS}'\ncd ~/work\n"
+    (home / ".bash_profile").write_text(profile)
 
 
 def _document() -> dict[str, Any]:
@@ -107,10 +112,17 @@ def _terminal(browser: Browser) -> None:
     page = browser.page
     page.evaluate("() => void window.jupyterapp.commands.execute('terminal:create-new')")
     page.locator(".jp-Terminal .xterm-screen").click()
-    for line in ("clear", "azray list", "azray status team-a", "azray stauts team-a", "azray down team-a --yes"):
+    page.wait_for_timeout(_SETTLE)  # the terminal takes its size from the page, and tells nobody when it has it
+    prompts = Path.home() / PROMPTS
+    for number, line in enumerate(TERMINAL, start=2):
         page.keyboard.type(f"{line}\n")
-    _until(lambda: not _registered())
+        _until(functools.partial(_has_lines, prompts, number))
+    page.wait_for_timeout(_SETTLE)
     _picture(page, "terminal")
+
+
+def _has_lines(file: Path, number: int) -> bool:
+    return file.exists() and len(file.read_text().splitlines()) == number
 
 
 def _registered() -> list[Any]:
@@ -121,11 +133,20 @@ def _registered() -> list[Any]:
 
 def _quickstart(browser: Browser) -> None:
     """The end of the executed quickstart, with its plot."""
-    notebook = browser.open("quickstart.ipynb")
-    plot = notebook.page.locator(".jp-OutputArea-output img").last
-    plot.scroll_into_view_if_needed()
-    plot.wait_for()
-    _picture(notebook.page, "quickstart")
+    page = browser.open("quickstart.ipynb").page
+    if page.locator("#filebrowser").is_visible():
+        page.keyboard.press("Control+b")
+    plot = page.locator(".jp-OutputArea-output img").last
+
+    def shown() -> bool:
+        # Lab makes cells when they come into view, and thereby moves those below.
+        plot.evaluate("element => element.scrollIntoView({block: 'end'})")
+        page.wait_for_timeout(_SETTLE / 4)
+        box = plot.bounding_box()
+        return box is not None and box["y"] > 0 and box["y"] + box["height"] < SIZE["height"]
+
+    _until(shown)
+    _picture(page, "quickstart")
 
 
 def _end_clusters() -> None:

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-# No GPU, no QUIC, and nothing that a browser fetches by itself: tests talk to this machine only.
+# No GPU, no WebGL in its place (Lab's terminal draws itself at a wrong scale with it), no QUIC, and nothing that a
+# browser fetches by itself: tests talk to this machine only.
 FLAGS = (
     "--disable-gpu",
+    "--disable-3d-apis",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
