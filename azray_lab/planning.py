@@ -18,7 +18,7 @@ _COLUMNS = ("node", "group", "resources")
 
 @dataclass(frozen=True)
 class Plan:
-    """What `up` would do: `action` is create, nothing, scale, repair or replace; seconds as earlier starts took."""
+    """What `up` would do: `action` is create, nothing, change, scale, repair or replace."""
 
     name: str
     target: str
@@ -69,7 +69,7 @@ def plan(spec: ClusterSpec) -> Plan:
 
 
 def _action(spec: ClusterSpec) -> tuple[str, tuple[str, ...]]:
-    from azray_lab.cluster.changes import replacements
+    from azray_lab.cluster.changes import kept, replacements
     from azray_lab.spec.models import ClusterSpec
 
     handle = registry.handle_or_none(spec.name)
@@ -79,9 +79,12 @@ def _action(spec: ClusterSpec) -> tuple[str, tuple[str, ...]]:
     if state != "running":
         return "repair", (f"the cluster is {state}",)
     old = ClusterSpec.model_validate(handle.spec)
+    spec = kept(old, spec)
     if changes := replacements(old, spec):
         return "replace", tuple(changes)
     if old == spec:
         return "nothing", ()
+    if old.node_names() == spec.node_names():
+        return "change", ("the lease",)
     counts = f"nodes: {len(old.node_names())} -> {len(spec.node_names())}"
     return "scale", (counts,)

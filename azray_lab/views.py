@@ -267,6 +267,15 @@ class NodeView(Protocol):
     def reason(self) -> str: ...  # noqa: D102
 
 
+class LeaseView(Protocol):
+    """What the view of a cluster shows of its lease, in seconds."""
+
+    @property
+    def idle(self) -> float | None: ...  # noqa: D102
+    @property
+    def max(self) -> float | None: ...  # noqa: D102
+
+
 class StatusView(Protocol):
     """What the view of a cluster shows; `targets.base.ClusterStatus` has it."""
 
@@ -284,6 +293,8 @@ class StatusView(Protocol):
     def address(self) -> str: ...  # noqa: D102
     @property
     def dashboard_url(self) -> str: ...  # noqa: D102
+    @property
+    def lease(self) -> LeaseView: ...  # noqa: D102
     def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
 
 
@@ -293,8 +304,15 @@ _NODE_COLUMNS = ("node", "role", "state", "resources", "reason")
 def status(state: StatusView) -> View:
     """A cluster as it is: one line, where it answers, and its nodes."""
     rows = [(n.name, n.role, n.state, resources(n.resources), n.reason) for n in state.nodes]
-    facts = [("address", state.address), ("dashboard", state.dashboard_url)]
+    facts = [("address", state.address), ("dashboard", state.dashboard_url), ("lease", _lease(state))]
     return View(state.to_dict(), _status_text(state, facts, rows), _status_html(state, facts, rows))
+
+
+def _lease(state: StatusView) -> str:
+    """A lease's limits for people; empty without one."""
+    terms = state.lease
+    limits = [("idle", terms.idle), ("max", terms.max)]
+    return ", ".join(f"{name} {seconds(limit)}" for name, limit in limits if limit)
 
 
 def _status_text(state: StatusView, facts: list[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 _COUNTS = ("count", "min", "max")
 
 
+def kept(old: ClusterSpec, new: ClusterSpec) -> ClusterSpec:
+    """`new` with the workers and the lease that run where it says nothing of them: what is not asked for stays."""
+    unsaid = {field: getattr(old, field) for field in ("workers", "lease") if field not in new.model_fields_set}
+    return new.model_copy(update=unsaid)
+
+
 def replacements(old: ClusterSpec, new: ClusterSpec) -> list[str]:
     """The changes that need a new cluster, each as `head.cpus: 2 -> 4`."""
     return list(_differences(_fixed(old), _fixed(new)))

@@ -105,6 +105,7 @@ def _up(spec: ClusterSpec, place: Any, operation: Operation[Any]) -> Cluster:
     state = target(handle.target).state(handle) if handle else None
     if handle and state == "running":
         old = ClusterSpec.model_validate(handle.spec)
+        spec = changes.kept(old, spec)
         changes.check(old, spec)
         if old == spec and place.status(handle).state == "running":
             return Cluster(handle)

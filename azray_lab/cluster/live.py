@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from azray_lab import registry, views
 from azray_lab.cluster.targets import target
-from azray_lab.errors import AzRayError, SpecError, UsageError
+from azray_lab.errors import AzRayError, ClusterLostError, SpecError, UsageError
 from azray_lab.operation import Operation, Task, Timing
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Cluster:
     @property
     def endpoint(self) -> Endpoint:
         """How to reach it; ClusterLostError when there is nothing to reach."""
+        if registry.handle_or_none(self.name) is None:
+            raise ClusterLostError(f"cluster {self.name} was ended", next_step=f"azray up --name {self.name}")
         return self._place.address(self.handle)
 
     @property
@@ -169,7 +171,9 @@ class Cluster:
         """The task of `scale`."""
         from azray_lab.cluster.lifecycle import up_operation
 
-        return up_operation(_scaled(self.spec, workers))
+        spec = _scaled(self.spec, workers)
+        _ = self.endpoint  # what does not run is not scaled: `up` would start it
+        return up_operation(spec)
 
     def extend(self, duration: str | int) -> LeaseStatus:
         """Moves the end of the lease by `duration` (`2h`, `30m` or seconds), at least that long from now."""
@@ -241,7 +245,7 @@ def _print(text: str) -> None:
 
 
 def _scaled(spec: ClusterSpec, workers: int) -> ClusterSpec:
-    from azray_lab.spec.models import WorkerGroup
+    from azray_lab.spec.models import MAX_COUNT, WorkerGroup
 
     if len(spec.workers) > 1:
         raise UsageError(
@@ -249,8 +253,10 @@ def _scaled(spec: ClusterSpec, workers: int) -> ClusterSpec:
             cause=", ".join(group.name for group in spec.workers),
             next_step="change the counts in azray.yaml and run azray up",
         )
-    if workers < 0:
-        raise UsageError(f"{workers} workers cannot be", next_step=f"azray scale {spec.name} 2")
+    if not 0 <= workers <= MAX_COUNT:
+        raise UsageError(
+            f"{workers} workers cannot be", cause=f"0 to {MAX_COUNT} can", next_step=f"azray scale {spec.name} 2"
+        )
     if not spec.workers:
         return spec.model_copy(update={"workers": (WorkerGroup(count=workers),) if workers else ()})
     return spec.scaled({spec.workers[0].name: workers})

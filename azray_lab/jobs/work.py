@@ -61,6 +61,7 @@ def notebook(
 ) -> Work:
     """A notebook, executed by papermill; the executed copy comes back to `output` (default: NAME.executed.ipynb)."""
     folder, inside = _inside(Path(path), directory)
+    _check_notebook(Path(path))
     given = [word for name, value in (parameters or {}).items() for word in ("-p", name, json.dumps(value))]
     target = Path(output) if output else Path(path).with_suffix(".executed.ipynb")
     if not target.parent.is_dir():
@@ -91,9 +92,20 @@ def cell(code: str, *, variable: str = "", directory: Path | None = None) -> Wor
             cause=f"{error.msg}: {(error.text or '').strip()!r}",
             next_step="write plain Python in a %%azray run cell; magics and ! belong to the notebook",
         ) from error
+    if variable and not variable.isidentifier():
+        raise UsageError(f"{variable!r} is no name of a variable", next_step="%%azray run -o result")
     words = ["python", RUNNER, "cell", CELL, *(["-o", variable] if variable else [])]
     injected = {**_runner(), CELL: code.encode()}
     return Work("cell", shlex.join(words), _directory(directory), injected, result=".pickle", variable=variable)
+
+
+def _check_notebook(path: Path) -> None:
+    try:
+        fine = isinstance(json.loads(path.read_text(encoding="utf-8"))["cells"], list)
+    except (ValueError, KeyError, TypeError):
+        fine = False
+    if not fine:
+        raise UsageError(f"{str(path)!r} is no notebook", cause="it is not the JSON of one", next_step="open it in Lab")
 
 
 def kind_of(words: Sequence[str]) -> str:
@@ -141,7 +153,12 @@ def _runner() -> dict[str, bytes]:
 
 
 def _directory(directory: Path | None) -> Path:
-    return (directory or Path.cwd()).resolve()
+    try:
+        return (directory or Path.cwd()).resolve()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "the current directory is gone", cause="it was deleted", next_step="cd to a directory that is there"
+        ) from error
 
 
 def _inside(path: Path, directory: Path | None) -> tuple[Path, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import UsageError as MagicUsageError
-
 if TYPE_CHECKING:
     from azray_lab.errors import AzRayError
 
@@ -35,8 +33,9 @@ def azray(line: str, cell: str | None = None) -> Any:
         face = NotebookFace(cell)
         return face.shown(invoke(_words(line), face, program="%azray"))
     except errors.UsageError as error:
-        # IPython prints this one without a traceback, and the cell fails.
-        raise MagicUsageError(str(error)) from error
+        # One name for all wrong use: what a notebook shows and papermill reports.
+        said = errors.UsageError(error.message, cause=error.cause, next_step=error.next_step, **error.facts)
+        raise _in_one_line(said) from error
     except errors.AzRayError as error:
         raise _in_one_line(error) from error.__cause__
 
@@ -46,7 +45,9 @@ def _words(line: str) -> list[str]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise MagicUsageError(f"%azray cannot read this line: {str(error).lower()}") from error
+        from azray_lab.errors import UsageError
+
+        raise UsageError("%azray cannot read this line", cause=str(error).lower(), next_step="%azray -h") from error
     if not words:
         return ["list"]
     return [*words[1:], "-h"] if words[0] == "help" else words

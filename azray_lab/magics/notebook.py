@@ -49,8 +49,8 @@ class NotebookFace:
         return Pending(task, then, draw, every=EVERY)
 
     def say(self, text: str) -> None:
-        """Writes a line to the cell's standard error."""
-        print(text, file=sys.stderr)  # noqa: T201 - in the thread of the cell, so it lands there
+        """Writes a line to the cell's output; Jupyter draws standard error in red, as if something were wrong."""
+        print(text)  # noqa: T201 - in the thread of the cell, so it lands there
 
     def write(self, text: str) -> None:
         """Writes `text` to the cell's standard output as it is."""

@@ -41,7 +41,8 @@ ResourceName = Annotated[str, Field(pattern=RESOURCE_PATTERN)]
 VariableName = Annotated[str, Field(pattern=VARIABLE_PATTERN)]
 Region = Annotated[str, Field(pattern=REGION_PATTERN)]
 GpuCount = Annotated[StrictInt, Field(ge=0, le=64)]
-WorkerCount = Annotated[StrictInt, Field(ge=0, le=1000)]
+MAX_COUNT = 1000
+WorkerCount = Annotated[StrictInt, Field(ge=0, le=MAX_COUNT)]
 
 # Ray schedules these by options of their own and refuses them as custom resources (ray start --resources, 2.60).
 _RAY_RESOURCES = {"CPU": "cpus", "GPU": "gpus", "memory": "memory", "object_store_memory": "object_store_memory"}

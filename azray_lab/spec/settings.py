@@ -97,7 +97,8 @@ def spec_file(environ: Mapping[str, str] | None = None) -> Path | None:
     if named := variable("AZRAY_SPEC", environ):
         return Path(named).expanduser()
     here = Path(SPEC_FILE)
-    return here if here.exists() else None
+    # A link that points nowhere was meant to be a spec; reading it says so.
+    return here if here.exists() or here.is_symlink() else None
 
 
 def read_settings_file(path: Path) -> bytes:

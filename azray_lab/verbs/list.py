@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from azray_lab.registry import Handle
 
 _COLUMNS = ("name", "target", "state", "age", "address")
+_ANSWERING = ("running", "degraded")
 
 
 @verb("list", example="azray list\nazray list --json")
@@ -31,7 +32,8 @@ def command(face: Face) -> views.Table:
 
 
 def _row(handle: Handle, state: str, now: float) -> tuple[str, ...]:
-    return handle.name, handle.target, state, views.seconds(max(now - handle.created, 0.0)), handle.address
+    address = handle.address if state in _ANSWERING else ""
+    return handle.name, handle.target, state, views.seconds(max(now - handle.created, 0.0)), address
 
 
 def _data(handle: Handle, state: str) -> dict[str, object]:
@@ -40,6 +42,6 @@ def _data(handle: Handle, state: str) -> dict[str, object]:
         "target": handle.target,
         "state": state,
         "created": handle.created,
-        "address": handle.address,
-        "dashboard_url": handle.dashboard_url,
+        "address": handle.address if state in _ANSWERING else "",
+        "dashboard_url": handle.dashboard_url if state in _ANSWERING else "",
     }

@@ -37,7 +37,9 @@ class RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Decides where our options end, then parses as click does."""
         given = list(args)
-        _, rest, _ = self.make_parser(ctx).parse_args(list(args))
+        # Without the arguments, which would take all that is left for themselves.
+        options = click.Command(self.name, params=[p for p in self.params if isinstance(p, click.Option)])
+        _, rest, _ = options.make_parser(ctx).parse_args(list(args))
         before = given[len(given) - len(rest) - 1] if len(rest) < len(given) else ""
         ctx.meta[_PLAIN] = before == "--"
         if rest and rest[0].endswith(".ipynb") and before != "--":

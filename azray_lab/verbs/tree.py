@@ -132,6 +132,9 @@ def _ours(error: click.ClickException, program: str) -> UsageError:
     """Click's complaint as our UsageError, with the nearest option and the help to read."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else program
+    if type(error).__name__ == "NoArgsIsHelpError":  # click >= 8.2; its message is the whole help
+        known = context.command.list_commands(context) if context else []
+        return UsageError(f"{path} needs a verb", cause=f"it has {', '.join(known)}", next_step=f"{path} -h")
     if isinstance(error, click.NoSuchOption):
         known = [name for p in context.command.get_params(context) for name in p.opts] if context else []
         message = f"{path} has no option {error.option_name!r}"

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 from IPython.core.completer import provisionalcompleter
-from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from azray_lab.errors import StartError
+from azray_lab.errors import StartError, UsageError
 from azray_lab.magics import load_ipython_extension, unload_ipython_extension
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -70,7 +69,7 @@ def test_variables_and_expressions_are_filled_in(shell, folder):
 
 @pytest.mark.parametrize("line", ["dwon", "up --wrokers 2", "completion bsh", "'open"])
 def test_wrong_use_is_a_usage_error(shell, line):
-    """A typo fails the cell with IPython's UsageError, which is shown without a traceback."""
+    """A typo fails the cell with our UsageError, which is drawn as one line."""
     assert isinstance(shell.run_cell(f"%azray {line}").error_in_exec, UsageError)
 
 

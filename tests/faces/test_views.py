@@ -12,6 +12,7 @@ import pytest
 from azray_lab import views
 from azray_lab.errors import StartError
 from azray_lab.operation import Event, Operation, Row
+from azray_lab.targets.base import LeaseStatus
 
 EVIL = "<script>alert('x')</script>\"&"
 
@@ -177,6 +178,7 @@ class Status:
     nodes: tuple[Node, ...] = (Node(),)
     address: str = "127.0.0.1:6379"
     dashboard_url: str = "http://127.0.0.1:8265"
+    lease: LeaseStatus = field(default_factory=lambda: LeaseStatus(idle=1800))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON of it."""
@@ -188,6 +190,7 @@ def test_status_says_state_reason_and_nodes() -> None:
     view = views.status(Status())
     assert str(view).splitlines()[0] == "a: degraded (local): worker-1 died"
     assert "CPU 2, memory 2.0 GiB" in str(view)
+    assert "lease: idle 30 min 0 s" in str(view)
     assert "node:10" not in str(view)
     assert view.to_dict() == {"name": "a", "state": "degraded"}
     Strict(view._repr_html_())

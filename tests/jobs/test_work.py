@@ -45,7 +45,7 @@ def test_a_script_runs_in_the_current_directory(here: Path, tmp_path: Path) -> N
 
 def test_a_notebook_comes_back_beside_the_original(here: Path) -> None:
     """The executed copy has its own name, which may be chosen, and never replaces the notebook."""
-    (here / "analysis.ipynb").write_text("{}")
+    (here / "analysis.ipynb").write_text('{"cells": []}')
     work = jobs.notebook("analysis.ipynb", {"epochs": 3, "name": "a b"})
     assert work.output == here / "analysis.executed.ipynb"
     assert work.entrypoint.endswith("notebook analysis.ipynb -p epochs 3 -p name '\"a b\"'")
@@ -80,7 +80,7 @@ def test_words_become_the_work_that_their_ending_says(tmp_path: Path, monkeypatc
     """One choice serves the verb and Python: a notebook, a script with its arguments, or a command."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.py").write_text("")
-    (tmp_path / "a.ipynb").write_text("{}")
+    (tmp_path / "a.ipynb").write_text('{"cells": []}')
     assert jobs.work_of(["a.py", "--lr", "0.1"]).entrypoint == "python a.py --lr 0.1"
     assert jobs.work_of(["python", "-m", "x"]).entrypoint == "python -m x"
     assert "notebook a.ipynb -p n 3" in jobs.work_of(["a.ipynb"], parameters={"n": 3}).entrypoint
@@ -88,3 +88,18 @@ def test_words_become_the_work_that_their_ending_says(tmp_path: Path, monkeypatc
         jobs.work_of(["a.ipynb", "b"])
     with pytest.raises(UsageError, match="for notebooks"):
         jobs.work_of(["a.py"], output="x.ipynb")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"cells": 5}'])
+def test_what_is_no_notebook_is_not_sent(tmp_path: Path, content: str) -> None:
+    """A broken notebook is told before anything travels."""
+    broken = tmp_path / "a.ipynb"
+    broken.write_text(content)
+    with pytest.raises(UsageError, match="is no notebook"):
+        jobs.notebook(broken)
+
+
+def test_a_name_that_is_none_is_told_before_the_job_runs() -> None:
+    """`-o "bad name"` would only fail after the job."""
+    with pytest.raises(UsageError, match="no name of a variable"):
+        jobs.cell("x = 1", variable="bad name")

@@ -23,6 +23,7 @@ from azray_lab.errors import (
     VersionMismatchError,
 )
 from azray_lab.operation import Operation
+from azray_lab.spec.models import ClusterSpec
 from azray_lab.targets.local import teardown
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -55,6 +56,21 @@ def test_another_count_of_workers_scales(cluster: Cluster) -> None:
     assert [n.name for n in cluster.nodes] == ["head", "worker-1"]
     assert cluster.handle.details["nodes"]["head"] == head
     assert cluster.spec.workers[0].count == 1
+
+
+def test_a_lease_is_changed_in_place_and_what_is_not_said_stays(cluster: Cluster) -> None:
+    """`up` with a lease alone writes it for the watchdog and leaves the workers; saying nothing leaves both."""
+    nodes = cluster.handle.details["nodes"]
+    azray_lab.up(name="live", lease={"max": "2h"})
+    assert cluster.lease.max == 7200
+    assert cluster.lease.expires == pytest.approx(cluster.handle.created + 7200)
+    task = azray_lab.cluster.up_operation(ClusterSpec(name="live"))
+    task.run()
+    assert not task.operation.events[:-1]
+    assert cluster.lease.max == 7200
+    assert cluster.handle.details["nodes"] == nodes
+    azray_lab.up(name="live", lease={})
+    assert cluster.lease.expires is None
 
 
 def test_another_thing_changed_says_what_would_be_replaced(cluster: Cluster) -> None:
@@ -181,8 +197,9 @@ def test_wrong_uses_are_usage_errors(cluster: Cluster) -> None:
             azray_lab.up(name="later", target=target)
     with pytest.raises(SpecError, match="30m"):
         cluster.extend("soon")
-    with pytest.raises(UsageError, match="-1 workers"):
-        cluster.scale(-1)
+    for count in (-1, 100_000):
+        with pytest.raises(UsageError, match=f"{count} workers"):
+            cluster.scale(count)
 
 
 def test_a_head_that_dies_while_connected_leaves_the_process_alive() -> None:

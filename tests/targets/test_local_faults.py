@@ -326,6 +326,9 @@ def test_an_idle_lease_ends_the_cluster_and_says_why(fresh_home: Path) -> None:
     handle = cluster.handle
     status = wait_until(lambda: (s := cluster.status()).state == "down" and s, "the lease to end")
     assert "lease.idle" in status.reason
+    assert (status.nodes, status.address, status.lease.expires) == ((), "", None)
+    with pytest.raises(ClusterLostError, match="azray up"):
+        cluster.scale(1)
     wait_until(lambda: not teardown.processes(handle), "the processes to end")
     wait_until(lambda: not Folders.of(handle).runtime.exists(), "the runtime folder to go")
     cluster.down()

@@ -56,6 +56,8 @@ def lease(handle: Handle) -> LeaseStatus:
 def status(handle: Handle) -> ClusterStatus:
     """The cluster as it is, with what Ray says of each node when the head answers."""
     found, reason = state(handle)
+    if found == "down":
+        return ClusterStatus(handle.name, handle.target, found, reason, created=handle.created)
     rows: dict[str, dict[str, Any]] = {}
     if found == "running":
         try:

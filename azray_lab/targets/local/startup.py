@@ -192,12 +192,17 @@ class Startup:
         self.operation.note(f"{name} was too slow for Ray, which gives a node 30 s; it is started again")
         return True
 
+    def lease(self) -> None:
+        """Writes the limits of the spec; the watchdog reads them at its next look. An extension is over with it."""
+        lease = self.spec.lease
+        end = self.handle.created + lease.max if lease.max else None
+        write_json(self.folders.lease, {"idle": lease.idle, "max": lease.max, "end": end})
+
     def watchdog(self) -> None:
         """Starts the process that enforces the lease."""
-        folders, spec = self.folders, self.spec
+        folders = self.folders
         if not folders.lease.exists():
-            end = self.handle.created + spec.lease.max if spec.lease.max else None
-            write_json(folders.lease, {"idle": spec.lease.idle, "max": spec.lease.max, "end": end})
+            self.lease()
         command = [sys.executable, "-m", "azray_lab.targets.local.watchdog", str(folders.state)]
         environment = self._environment(WATCHDOG, Share(0, 0, 0, 0))
         process = launch(command, environment, log=folders.log(WATCHDOG), directory=folders.state)

@@ -104,6 +104,9 @@ class LocalTarget:
         new = {name: group for name, group in wanted.items() if name not in nodes or name in dead}
         startup = self._startup(spec, operation, save)
         startup.adopt(handle)
+        if handle.spec.get("lease") != startup.handle.spec.get("lease"):
+            with operation.stage("lease"):
+                startup.lease()
         if not ProcessId(**handle.details["watchdog"]).alive():
             startup.watchdog()
         if doomed := sorted({*dead, *surplus}):
