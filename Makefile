@@ -33,7 +33,7 @@ demo: $(LAB) $(AZURITE) ## Executes the quickstart notebook on a real cluster; r
 test: $(DEV) $(SERVERS) ## Runs all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(DEV) ## Runs the tests that need no cluster, no browser and little time
+test-fast: $(DEV) $(AZURITE) ## Runs the tests that need no cluster, no browser and little time
 	@$(BIN)/python -m pytest -m "not (slow or ray or browser or gpu)" $(ARGS)
 
 lab: $(LAB) $(AZURITE) ## Opens JupyterLab with the tutorials

@@ -39,8 +39,9 @@ def test_two_servers_run_side_by_side(azurite: Azurite):
     assert psutil.pid_exists(azurite.pid)
 
 
-def test_its_data_is_gone_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_its_data_is_gone_with_it(azurite: Azurite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """The temporary folder is removed when the block ends."""
+    del azurite  # its fixture tells whether Azurite is here
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with run_azurite():
         assert list(tmp_path.iterdir())
