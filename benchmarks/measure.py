@@ -28,7 +28,10 @@ _COLUMNS = ("figure", "ours", "peer", "ratio", "target", "met")
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: medians of ours and of the peer in `unit`, and the target in words and as a verdict."""
+    """One line of the table: medians of ours and of the peer in `unit`, and the target in words and as a verdict.
+
+    `ratio` is by default that of the medians.
+    """
 
     name: str
     ours: float
@@ -37,11 +40,13 @@ class Figure:
     peer_name: str = ""
     target: str = ""
     met: bool | None = None
+    ratio: float | None = None
 
     def cells(self) -> tuple[str, ...]:
         """The line's cells."""
         other = "-" if self.peer is None else f"{_number(self.peer, self.unit)} ({self.peer_name})"
-        ratio = f"{self.ours / self.peer:.2f}" if self.peer else "-"
+        quotient = self.ratio or (self.ours / self.peer if self.peer else None)
+        ratio = "-" if quotient is None else f"{quotient:.2f}"
         verdict = {None: "-", True: "yes", False: "NO"}[self.met]
         return self.name, _number(self.ours, self.unit), other, ratio, self.target or "-", verdict
 
@@ -83,17 +88,23 @@ def seconds(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def alternating(rounds: int, *works: Callable[[], float]) -> list[list[float]]:
-    """What each of `works` measured in each round, A B A B, so that a slow minute meets all of them.
+    """What each of `works` measured in each round, A B B A A B, so that a slow minute meets all of them.
 
     One round before is not counted: it compiles modules and fills the page cache.
     """
     for work in works:
         work()
     out: list[list[float]] = [[] for _ in works]
-    for _ in range(rounds):
-        for work, values in zip(works, out, strict=True):
+    for number in range(rounds):
+        turns = list(zip(works, out, strict=True))
+        for work, values in turns if number % 2 == 0 else reversed(turns):
             values.append(work())
     return out
+
+
+def paired(ours: Sequence[float], peer: Sequence[float]) -> float:
+    """The median of the rounds' ratios: where a machine's speed drifts, neighbours in time still compare."""
+    return statistics.median(a / b for a, b in zip(ours, peer, strict=True))
 
 
 def median(values: Sequence[float]) -> float:
