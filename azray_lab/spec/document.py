@@ -7,6 +7,7 @@ not a boolean and a number of 1.1. Anchors, aliases and `<<` work; duplicate key
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,10 +54,14 @@ class _TooMuchError(Exception):
     """The text holds more than any spec does."""
 
 
-for _name, _pattern, _first in _RESOLVERS:
-    _Loader.add_implicit_resolver(
-        _TAG + _name, re.compile(f"^(?:{_pattern})$"), ["" if c == "\0" else c for c in _first]
-    )
+def resolvers() -> Iterator[tuple[str, re.Pattern[str], list[str]]]:
+    """For each kind of plain scalar of YAML 1.2: its tag, its pattern, and the characters that it begins with."""
+    for name, pattern, first in _RESOLVERS:
+        yield _TAG + name, re.compile(f"^(?:{pattern})$"), ["" if c == "\0" else c for c in first]
+
+
+for _tag, _pattern, _first in resolvers():
+    _Loader.add_implicit_resolver(_tag, _pattern, _first)
 
 
 @dataclass

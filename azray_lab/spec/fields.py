@@ -6,10 +6,10 @@ import types
 import typing
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator
 
 from azray_lab.spec.models import SHORTHANDS, ClusterSpec
+from azray_lab.spec.writing import flow
 
 if typing.TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -96,12 +96,6 @@ def example(name: str, info: FieldInfo) -> str:
     """The field's first example as a line of YAML: `lease: {idle: 30m, max: 8h}`."""
     value = info.examples[0] if info.examples else info.default
     return f"{name}: {flow(value)}"
-
-
-def flow(value: Any) -> str:
-    """A value as YAML on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
-    return text.strip().removesuffix("...").strip()
 
 
 def expand(annotation: Any, data: Any) -> Any:

@@ -23,7 +23,7 @@ def show(face: Face, /, *, file: str | None, settings: tuple[str, ...], **option
 
     The later wins: default, file, environment (AZRAY_WORKERS, AZRAY_LEASE__IDLE), flag.
     """
-    from azray_lab.spec.fields import flow
+    from azray_lab.spec.writing import flow
     from azray_lab.spec.loading import load
 
     loaded = load(file, text=face.cell, flags=flags(options, settings))

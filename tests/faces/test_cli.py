@@ -191,7 +191,12 @@ def read_until(stream: Any, words: str) -> None:
 def on_terminal(words: list[str], keys: bytes = b"") -> tuple[int, str]:
     """Runs `azray` with the verb `count` on a terminal of its own, types `keys`; its exit code and words."""
     ours, its = pty.openpty()
-    with subprocess.Popen([sys.executable, PROGRAM, *words], stdin=its, stdout=its, stderr=its) as process:
+    # CI has no terminal, so the environment does not say which kind this one is.
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TTY_COMPATIBLE")}
+    environment["TERM"] = "xterm-256color"
+    with subprocess.Popen(
+        [sys.executable, PROGRAM, *words], stdin=its, stdout=its, stderr=its, env=environment
+    ) as process:
         os.close(its)
         os.write(ours, keys)
         written = b""

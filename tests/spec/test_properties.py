@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -25,6 +25,7 @@ from azray_lab.spec.quantities import (
     parse_duration,
     parse_size,
 )
+from azray_lab.spec.writing import to_yaml
 
 # No deadlines: the machine may be busy, and a test says nothing about time.
 calm = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -85,7 +86,7 @@ def test_a_dumped_spec_loads_as_itself(data):
     spec = ClusterSpec.load(data)
     assert ClusterSpec.load(spec.to_dict()) == spec
     assert ClusterSpec.load(spec) == spec
-    assert load(None, text=yaml.safe_dump(spec.to_dict()), environ={}).spec == spec
+    assert load(None, text=to_yaml(spec.to_dict()), environ={}).spec == spec
     assert ClusterSpec.model_validate_json(json.dumps(spec.model_dump(mode="json"))) == spec
 
 
@@ -102,7 +103,7 @@ def test_the_schema_accepts_what_the_models_accept(data):
 def test_the_later_layer_wins(lower, upper):
     """What the upper layer gives is in the spec with its source; what only the lower gives stays."""
     lower.pop("workers", None)
-    merged = load(None, text=yaml.safe_dump(lower), arguments=upper, environ={})
+    merged = load(None, text=to_yaml(lower), arguments=upper, environ={})
     alone = load(upper)
     for setting in alone.settings:
         if setting.source != "default" and setting.value not in ({}, []):
@@ -117,7 +118,7 @@ def test_the_later_layer_wins(lower, upper):
 @given(specs)
 def test_every_source_is_the_place_of_its_value(data):
     """Each value that a file gave names the line and column where it stands in the file."""
-    text = yaml.safe_dump(data, default_flow_style=False)
+    text = to_yaml(data)
     lines = text.splitlines()
     for setting in load(None, text=text, environ={}).settings:
         if setting.source != "default":
@@ -201,3 +202,12 @@ def test_any_text_is_a_spec_or_a_spec_error(text):
     else:
         said = ""
     assert "\n" not in said
+
+
+@calm
+@given(st.dictionaries(_words, st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), max_size=12)))
+@example({"exponent": "0E0", "no": "no", "time": "12:30", "octal": "0o17", "empty": "", "null": "~"})
+def test_text_stays_text_in_yaml(data):
+    """Text that looks like a number, a boolean or nothing is quoted, and read as text by YAML 1.1 and 1.2."""
+    assert read_document(to_yaml(data), "x.yaml", "x.yaml").data == data
+    assert yaml.safe_load(to_yaml(data)) == data

@@ -106,7 +106,8 @@ def test_a_killed_worker_degrades_and_up_starts_it_again(cluster: Cluster) -> No
 def test_a_process_that_hides_is_found(cluster: Cluster) -> None:
     """A program that clears its environment and leaves its parent is still ended, by its session."""
     hiding = (
-        "import os,sys,time\nif os.fork(): sys.exit()\nos.execve(sys.executable,[sys.executable,'-c',sys.argv[1]],{})"
+        "import os,sys\nif os.fork(): sys.exit()\nos.setpgid(0,0)\n"
+        "os.execve(sys.executable,[sys.executable,'-c',sys.argv[1]],{})"
     )
     naps = "import time\nprint('hidden', flush=True)\ntime.sleep(600)"
     import ray
@@ -120,11 +121,17 @@ def test_a_process_that_hides_is_found(cluster: Cluster) -> None:
     ray.get(hide.remote())
     del hide
     cluster.disconnect()
-    assert [p for p in teardown.processes(cluster.handle) if p.cmdline()[-1:] == [naps]]
+    # What it asks in vain for a while is whether the fork has become the program yet.
+    [hidden] = wait_until(lambda: _processes_with(naps), "the program to hide")
+    assert hidden in teardown.processes(cluster.handle)
     handle = cluster.handle
     cluster.down()
     assert leftovers(handle) == []
-    assert not [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[-1] == naps]
+    assert not hidden.is_running()
+
+
+def _processes_with(argument: str) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[-1] == argument]
 
 
 def _cli(*words: str, **environment: str) -> subprocess.Popen[str]:
