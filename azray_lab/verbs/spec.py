@@ -23,8 +23,8 @@ def show(face: Face, /, *, file: str | None, settings: tuple[str, ...], **option
 
     The later wins: default, file, environment (AZRAY_WORKERS, AZRAY_LEASE__IDLE), flag.
     """
-    from azray_lab.spec.writing import flow
     from azray_lab.spec.loading import load
+    from azray_lab.spec.writing import flow
 
     loaded = load(file, text=face.cell, flags=flags(options, settings))
     rows = [(s.key, "-" if s.value is None else flow(s.value), s.source) for s in loaded.settings]
