@@ -19,6 +19,7 @@
     |   `-- InsecureFileError        a secret's file can be read by others
     |-- StorageError                 a Blob service answered with an error
     |   `-- BlobNotFoundError        no such container or blob
+    |-- MountError                   a folder could not be mounted or unmounted
     |-- JobError                     a job could not be submitted, followed or stopped
     |   |-- JobFailedError           a job ended with a failure
     |   `-- PackageTooLargeError     a working directory is above Ray's limit
@@ -159,6 +160,10 @@ class StorageError(AzRayError):
 
 class BlobNotFoundError(StorageError):
     """No such container or blob; facts: `uri`."""
+
+
+class MountError(AzRayError):
+    """A folder could not be mounted or unmounted; facts: `path`, `uri`, `open` (who has files open)."""
 
 
 class JobError(AzRayError):
