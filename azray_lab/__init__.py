@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from azray_lab.magics import load_ipython_extension, unload_ipython_extension
     from azray_lab.spec import ClusterSpec
     from azray_lab.storage.filesystem import filesystem
+    from azray_lab.widgets.form import ui
 
 __all__ = [
     "AzRayError",
@@ -23,6 +24,7 @@ __all__ = [
     "filesystem",
     "load_ipython_extension",
     "plan",
+    "ui",
     "unload_ipython_extension",
     "up",
 ]
@@ -37,6 +39,7 @@ _PLACES = {
     "filesystem": ("azray_lab.storage.filesystem", "filesystem"),
     "load_ipython_extension": ("azray_lab.magics", "load_ipython_extension"),
     "plan": ("azray_lab.cluster", "plan_for"),
+    "ui": ("azray_lab.widgets.form", "ui"),
     "unload_ipython_extension": ("azray_lab.magics", "unload_ipython_extension"),
     "up": ("azray_lab.cluster", "up"),
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Verb -> the module that holds its `command`. The order is that of the help.
 VERBS = {
+    "ui": "azray_lab.verbs.ui",
     "up": "azray_lab.verbs.up",
     "plan": "azray_lab.verbs.plan",
     "status": "azray_lab.verbs.status",
@@ -41,6 +42,7 @@ COMPLETE_VARIABLE = "_AZRAY_COMPLETE"
 
 # One line each, so that the list of verbs imports none of them; a test holds them equal to the verbs' own help.
 SHORT_HELP = {
+    "ui": "Show a form that plans and makes a cluster; for notebooks.",
     "up": "Make a cluster, or bring it to what its spec says.",
     "plan": "Show what `up` would make; make nothing.",
     "status": "Show one cluster as it really is.",

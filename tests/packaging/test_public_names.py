@@ -17,6 +17,7 @@ PUBLIC = {
     "filesystem",
     "load_ipython_extension",
     "plan",
+    "ui",
     "unload_ipython_extension",
     "up",
 }
