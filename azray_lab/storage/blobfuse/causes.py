@@ -1,0 +1,99 @@
+"""What blobfuse2 says when it fails, as our errors: the one place where its words are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, MountError, StorageError, UnsupportedError
+
+_TAIL_BYTES = 64 * 1024
+_SIGNATURE = re.compile(r"\b(sig|se|skoid|sktid)=[^&\s'\")\]]+", re.IGNORECASE)
+_ERROR_LINE = re.compile(r"LOG_(?:ERR|CRIT) \[[^\]]*\]: (?P<text>.*(?:[Ff]ail|[Ee]rror|[Uu]nable).*)$", re.MULTILINE)
+_CRIT_NOISE = re.compile(r"Starting Blobfuse2|Logging level|Log options|::Configure|ParseAndValidateConfig")
+_WRAPPER = re.compile(
+    r"^(?:Error: )?(?:failed to initialize new pipeline \[)?"
+    r"(?:failed to authenticate azstorage credentials with error \[)?(?:[A-Za-z]+::[A-Za-z]+ : )?"
+)
+_ACCESS = "check the credential; an identity needs the role Storage Blob Data Contributor (to read: Reader)"
+_HOST = "check the account's name in the URI or in AZURE_STORAGE_ACCOUNT_URL"
+# (pattern of its words) -> (kind of error, our words, what mends it). The first that fits counts.
+_KNOWN: tuple[tuple[str, type[AzRayError], str, str], ...] = (
+    (
+        r"ContainerNotFound|container.*not.*found|ResourceNotFound",
+        BlobNotFoundError, "there is no such container", "azray blob ls az://",
+    ),
+    (
+        r"illegal base64|account key .*(invalid|malformed)",
+        CredentialError, "the account's key is no key",
+        "check AZURE_STORAGE_CONNECTION_STRING; az storage account keys list --account-name ACCOUNT",
+    ),
+    (r"AuthenticationFailed", CredentialError, "the credential is refused, or this machine's clock is wrong", _ACCESS),
+    (r"Authorization\w*Failure|AuthorizationPermissionMismatch|\b40[13]\b|Forbidden", CredentialError,
+     "the credential is refused", _ACCESS),
+    (r"AADSTS|(ManagedIdentity|AzureCLI|ClientSecret)Credential|failed to (get|acquire) token|az login|identity",
+     CredentialError, "no token was given", "az login, or check the identity"),
+    (r"no such host|server misbehaving|Temporary failure in name resolution", StorageError, "there is no such host",
+     _HOST),
+    (r"connection refused|i/o timeout|no route to host|network is unreachable|context deadline exceeded|EOF$",
+     StorageError, "the Blob service does not answer", _HOST),
+    (r"directory is not empty|mount directory is not empty", MountError, "the folder is not empty",
+     "give another folder"),
+    (r"already mounted", MountError, "something is mounted there", "azray unmount PATH"),
+    (r"does not exist", MountError, "the folder is not there", "mkdir PATH"),
+    (r"user_allow_other", MountError, "other users may not be let in",
+     "as root: echo user_allow_other >> /etc/fuse.conf; or without --allow-other"),
+    (r"libfuse3?\.so|cannot open shared object|fuse3? (is )?not (installed|found)", UnsupportedError,
+     "libfuse3 is not installed", "as root: apt-get install fuse3 (or dnf install fuse3)"),
+    (r"fusermount3?.*(not found|no such file)", UnsupportedError, "fusermount3 is not installed",
+     "as root: apt-get install fuse3 (or dnf install fuse3)"),
+    (r"/dev/fuse|fuse device not found|modprobe fuse|failed to open.*fuse", UnsupportedError,
+     "there is no /dev/fuse", "docker run --device /dev/fuse --cap-add SYS_ADMIN, or --engine hydrate"),
+    (r"[Oo]peration not permitted|[Pp]ermission denied|EPERM", UnsupportedError, "this user may not mount",
+     "docker run --device /dev/fuse --cap-add SYS_ADMIN, or --engine hydrate"),
+    (r"no space left|ENOSPC", StorageError, "the disk of the cache is full", "give --cache a folder on another disk"),
+    (r"temp directory not empty", MountError, "the cache folder is not empty", "give --cache another folder"),
+)  # fmt: skip
+
+
+def failure(place: str, path: str, said: str, code: int | None) -> AzRayError:
+    """The error for a mount that failed: what blobfuse2 said, in one line, as the error that fits."""
+    line = plain(said)
+    if code == 127 and not line:  # noqa: PLR2004 - the dynamic loader's and the shell's "not found"
+        line = "libfuse3.so is not installed"
+    for pattern, kind, words, step in _KNOWN:
+        if re.search(pattern, line):
+            return kind(
+                f"{place} cannot be mounted at {path}: {words}", cause=line,
+                next_step=step.replace("PATH", path), path=path, uri=place,
+            )  # fmt: skip
+    cause = line or f"blobfuse2 ended with code {code}"
+    return MountError(f"{place} cannot be mounted at {path}", cause=cause, path=path, uri=place)
+
+
+def plain(said: str) -> str:
+    """The line that says why, without blobfuse2's wrapping, brackets and any signature; empty when there is none."""
+    lines = [line.strip() for line in said.splitlines()]
+    chosen = [line for line in lines if line and "LOG_" not in line and not line.startswith(("Usage:", "Flags:"))]
+    first = next((line for line in chosen if line.startswith("Error:")), chosen[0] if chosen else "")
+    text = _WRAPPER.sub("", first)
+    while text.endswith("]") and text.count("]") > text.count("["):
+        text = text[:-1]
+    return _SIGNATURE.sub(r"\1=***", text.strip("[] ") if text.startswith("[") else text.strip())
+
+
+def log_errors(log: Path) -> list[str]:
+    """The errors in a mount's log, without times and signatures, the newest last."""
+    found = [match["text"] for match in _ERROR_LINE.finditer(tail(log)) if not _CRIT_NOISE.search(match["text"])]
+    return [_SIGNATURE.sub(r"\1=***", text) for text in found]
+
+
+def tail(path: Path) -> str:
+    """The last 64 KiB of a log; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,130 @@
+"""The configuration file of blobfuse2: its keys, what a user may override, and its text. No secret is ever in it.
+
+blobfuse2 takes an unknown key in silence, so every key is checked here. Source of the keys: the `config:` tags of
+Azure/azure-storage-fuse 2.5 (cmd/mount.go and component/*/).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from azray_lab.errors import UsageError, nearest
+from azray_lab.storage.blobfuse.profiles import Setting, Value
+
+_SECTIONS: dict[str, str] = {
+    "": "allow-other allow-root disable-kernel-cache nonempty read-only lazy-write wait-for-mount direct-io",
+    "logging": "type level max-file-size-mb file-count goroutine-id track-time compress",
+    "libfuse": "default-permission attribute-expiration-sec entry-expiration-sec negative-entry-expiration-sec "
+    "fuse-trace extension disable-writeback-cache ignore-open-flags uid gid max-fuse-threads direct-io umask "
+    "kernel-list-cache-expiration-sec",
+    "file_cache": "path policy timeout-sec max-eviction max-size-mb high-threshold low-threshold create-empty-file "
+    "allow-non-empty-temp cleanup-on-start policy-trace offload-io empty-dir-check sync-to-flush ignore-sync "
+    "refresh-sec hard-limit",
+    "block_cache": "block-size-mb mem-size-mb path disk-size-mb disk-timeout-sec prefetch parallelism "
+    "prefetch-on-open consistency cleanup-on-start",
+    "attr_cache": "timeout-sec no-cache-on-list no-symlinks max-size-mb",
+    "entry_cache": "timeout-sec",
+    "azstorage": "type tier block-size-mb max-concurrency block-list-on-mount-sec max-retries max-retry-timeout-sec "
+    "retry-backoff-sec max-retry-delay-sec http-proxy https-proxy fail-unsupported-op auth-resource update-md5 "
+    "validate-md5 virtual-directory max-results-for-list disable-compression telemetry honour-acl preserve-acl "
+    "cap-mbps-read cap-iops ca-cert-file aadendpoint",
+}
+KEYS = frozenset(f"{section}.{key}".lstrip(".") for section, keys in _SECTIONS.items() for key in keys.split())
+# What says which container and with what credential is decided by the URI and the environment, never by an override.
+_OURS = frozenset(
+    f"azstorage.{key}"
+    for key in [
+        "account-name",
+        "account-key",
+        "sas",
+        "appid",
+        "resid",
+        "objid",
+        "tenantid",
+        "clientid",
+        "clientsecret",
+        "oauth-token-path",
+        "use-http",
+        "mode",
+        "workload-identity-token",
+        "endpoint",
+        "container",
+        "subdirectory",
+        "user-assertion",
+        "cpk-encryption-key",
+    ]
+)
+_NUMBER = re.compile(r"-?[0-9]{1,12}")
+
+
+def parse_override(text: str) -> tuple[str, Value]:
+    """`section.key=value` as a key and a value of its kind; UsageError for an unknown key or one that is not yours."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{text!r} is no setting", next_step="--set block_cache.prefetch=16")
+    return check_override(key.strip(), _value(value.strip()))
+
+
+def _value(text: str) -> Value:
+    if text in {"true", "false"}:
+        return text == "true"
+    return int(text) if _NUMBER.fullmatch(text) else text
+
+
+def check_override(key: str, value: Any) -> tuple[str, Value]:
+    """The pair when it may be set; UsageError with the nearest key otherwise."""
+    if key in _OURS:
+        raise UsageError(
+            f"{key} cannot be set",
+            cause="the URI says which container, the environment what opens it",
+            next_step="azray mount -h",
+        )
+    if key not in KEYS:
+        raise UsageError(f"blobfuse2 has no setting {key!r}.{nearest(key, KEYS)}", next_step="azray mount --explain")
+    if not isinstance(value, str | int | bool):
+        raise UsageError(f"{key} is {value!r}", cause="a text, a whole number, true or false is wanted")
+    return key, value
+
+
+def overridden(settings: Iterable[Setting], overrides: Mapping[str, Value]) -> list[Setting]:
+    """`settings` with the user's values in place of ours, and those that we do not set behind them."""
+    left = dict(check_override(key, value) for key, value in overrides.items())
+    out = [
+        Setting(s.key, left.pop(s.key), f"asked for; ours is {_text(s.value)}") if s.key in left else s
+        for s in settings
+    ]
+    return [*out, *(Setting(key, value, "asked for") for key, value in left.items())]
+
+
+def document(
+    settings: Iterable[Setting], layers: Iterable[str], service: Mapping[str, Value], log: str, work: str
+) -> dict[str, Any]:
+    """The whole configuration as a mapping.
+
+    `service` says where the container is and how it is opened, `log` is the log's file, `work` blobfuse2's own folder
+    for process ids.
+    """
+    out: dict[str, Any] = {
+        "foreground": False,
+        "default-working-dir": work,
+        "components": list(layers),
+        "logging": {"type": "base", "level": "log_warning", "file-path": log, "max-file-size-mb": 8, "file-count": 2},
+    }
+    for setting in settings:
+        section, dot, key = setting.key.rpartition(".")
+        (out.setdefault(section, {}) if dot else out)[key] = setting.value
+    out.setdefault("azstorage", {}).update(service)
+    return out
+
+
+def render(content: Mapping[str, Any]) -> str:
+    """The configuration as YAML."""
+    import yaml
+
+    return str(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,181 @@
+"""Copies: a folder of blobs brought to a local disk and shown, read-only, at a path. For many small files.
+
+A copy stays when it is unmounted; the next mount of the same URI asks for what has changed only. A copy that nobody
+uses goes when another one needs its space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import MountError, StorageError
+from azray_lab.storage.blobfuse import mountinfo, program
+from azray_lab.storage.blobfuse.blobs import Found, fetch, listed
+from azray_lab.storage.blobfuse.capacity import MIB
+
+if TYPE_CHECKING:
+    from azray_lab.operation import Operation
+    from azray_lab.storage.uri import BlobUri
+
+_MOUNT_SECONDS = 10.0
+_FILES = "files"
+_JOURNAL = "journal"
+
+
+class Copy:
+    """One copy, in the folder `root`: its files, and a journal of which version of each is there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = root / _FILES
+        self._journal = root / _JOURNAL
+
+    @classmethod
+    def of(cls, base: Path, uri: str) -> Copy:
+        """The copy of `uri` among those below `base`."""
+        return cls(base / hashlib.sha256(uri.encode()).hexdigest()[:16])
+
+    def known(self) -> dict[str, Found]:
+        """What the journal says is there; a half line, as a crash leaves it, does not count."""
+        out: dict[str, Found] = {}
+        if self._journal.exists():
+            for line in self._journal.read_text(encoding="utf-8").splitlines():
+                try:
+                    blob = Found(*json.loads(line))
+                except (ValueError, TypeError):
+                    continue
+                out[blob.name] = blob
+        return out
+
+    def size(self) -> int:
+        """The bytes that the journal counts."""
+        return sum(blob.size for blob in self.known().values())
+
+    def used(self) -> float:
+        """When it was brought up to date last (seconds since 1970)."""
+        return self._journal.stat().st_mtime if self._journal.exists() else 0.0
+
+    def sync(self, uri: BlobUri, operation: Operation[Any], room: int, environ: Mapping[str, str] | None = None) -> int:
+        """Brings the copy to what is at `uri` now; returns how many files came. StorageError without `room`."""
+        self.files.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with operation.stage("look", f"looking at {uri}") as stage:
+            wanted = self._wanted(uri, operation, environ)
+            total = sum(blob.size for blob in wanted.values())
+            stage.summary = f"{len(wanted):,} files, {total / MIB:.1f} MiB"
+        if total > room:
+            raise StorageError(
+                f"{uri} is larger than its copy may be",
+                cause=f"{total // MIB} MiB, there is room for {room // MIB} MiB",
+                next_step="give --cache a folder on a larger disk, or --engine blobfuse2",
+                uri=str(uri),
+            )
+        missing = self._settle(wanted)
+        if missing:
+            with operation.stage("copy", f"{len(missing):,} files") as stage, self._journal.open("a") as journal:
+                fetch(uri, missing, self.files, operation, stage, lambda blob: _note(journal, blob), environ)
+                stage.summary = f"{len(missing):,} files"
+        self._journal.touch()
+        return len(missing)
+
+    def _wanted(self, uri: BlobUri, operation: Operation[Any], environ: Mapping[str, str] | None) -> dict[str, Found]:
+        out, left_out = {}, 0
+        for blob in listed(uri, environ):
+            operation.check()
+            if _fits(blob.name):
+                out[blob.name] = blob
+            else:
+                left_out += 1
+        # Blob knows `a` and `a/b` side by side, a file system does not.
+        clashes = {folder for name in out for folder in _folders(name)} & out.keys()
+        if left_out or clashes:
+            count = left_out + len(clashes)
+            operation.note(f"left out {count} blobs whose names cannot be files", left_out=count)
+        for name in clashes:
+            del out[name]
+        return out
+
+    def _settle(self, wanted: Mapping[str, Found]) -> list[Found]:
+        """Removes what is there and not wanted, writes the journal anew, and returns what is missing."""
+        known = self.known()
+        there = {
+            name: blob for name, blob in known.items() if wanted.get(name) == blob and (self.files / name).exists()
+        }
+        for name in known.keys() - there.keys():
+            (self.files / name).unlink(missing_ok=True)
+        fresh = self._journal.with_suffix(".new")
+        with fresh.open("w") as journal:
+            for blob in there.values():
+                _note(journal, blob)
+        fresh.replace(self._journal)
+        return [blob for name, blob in wanted.items() if name not in there]
+
+    def remove(self) -> None:
+        """Removes the copy."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _note(journal: Any, blob: Found) -> None:
+    journal.write(json.dumps(list(blob)) + "\n")
+    journal.flush()
+
+
+def _fits(name: str) -> bool:
+    """Whether a blob's name is a file's path inside the copy, and nowhere else."""
+    parts = name.split("/")
+    return all(part not in {"", ".", ".."} and len(os.fsencode(part)) < 256 and "\0" not in part for part in parts)  # noqa: PLR2004 - NAME_MAX
+
+
+def _folders(name: str) -> Iterable[str]:
+    parts = name.split("/")
+    return ("/".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def make_room(base: Path, needed: int, room: int, in_use: Iterable[Path]) -> None:
+    """Removes copies below `base` that nobody uses, the longest unused first, until `needed` bytes fit into `room`."""
+    kept = set(in_use)
+    copies = [Copy(root) for root in base.glob("*/")]
+    total = sum(copy.size() for copy in copies)
+    for copy in sorted((copy for copy in copies if copy.root not in kept), key=Copy.used):
+        if total + needed <= room:
+            return
+        total -= copy.size()
+        copy.remove()
+
+
+def show(source: Path, path: str, environ: Mapping[str, str]) -> bool:
+    """Makes `source` appear read-only at the empty folder `path`: a bind mount, else a link. True for a link."""
+    if os.geteuid() == 0:
+        done = program.run(["mount", "--bind", str(source), path], environ, _MOUNT_SECONDS)
+        if done.code == 0:
+            done = program.run(["mount", "-o", "remount,bind,ro", path], environ, _MOUNT_SECONDS)
+            if done.code == 0:
+                return False
+            program.run(["umount", path], environ, _MOUNT_SECONDS)
+    folder = Path(path)
+    try:
+        folder.rmdir()
+        folder.symlink_to(source)
+    except OSError as error:
+        raise MountError(
+            f"the copy cannot be shown at {path}", cause=error.strerror or str(error),
+            next_step=f"ls -ld {folder.parent}", path=path,
+        ) from error  # fmt: skip
+    return True
+
+
+def hide(path: str, environ: Mapping[str, str], *, lazy: bool = False, table: Path = mountinfo.TABLE) -> str:
+    """Takes the bind mount or the link away; returns what went wrong, empty when nothing did."""
+    if Path(path).is_symlink():
+        Path(path).unlink()
+        Path(path).mkdir()
+        return ""
+    if mountinfo.at(path, table) is None:
+        return ""
+    done = program.run(["umount", *(["-l"] if lazy else []), path], environ, _MOUNT_SECONDS)
+    return "" if done.code == 0 else done.said.strip()

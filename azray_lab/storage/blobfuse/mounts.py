@@ -1,0 +1,310 @@
+"""The door of this package: mounts by their path, for the session layer and for targets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import AzRayError, MountError, UnsupportedError
+from azray_lab.spec import settings
+from azray_lab.storage.blobfuse import blobs, capacity, copies, mountinfo, probe, profiles, program, request
+from azray_lab.storage.blobfuse.copies import Copy
+from azray_lab.storage.blobfuse.daemon import Daemon, settings_of
+from azray_lab.storage.blobfuse.health import Health, health
+from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, place
+
+if TYPE_CHECKING:
+    from azray_lab.operation import Operation
+    from azray_lab.storage.blobfuse.profiles import Setting
+    from azray_lab.storage.blobfuse.request import Choice, Request
+
+MOUNT_SECONDS = 60.0
+WAIT_SECONDS = 30.0
+_STALE = 107  # ENOTCONN: "Transport endpoint is not connected"
+
+
+class Mounts:
+    """All mounts of this home. `environ` is where credentials and PATH come from, `table` the kernel's mounts."""
+
+    def __init__(
+        self,
+        root: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        table: Path = mountinfo.TABLE,
+        device: Path = request.DEVICE,
+    ) -> None:
+        self.records = Records(root)
+        self.environ = settings.process_environment() if environ is None else environ
+        self._table = table
+        self._device = device
+
+    # Mounting.
+
+    def mount(self, wanted: Request, operation: Operation[Any], seconds: float = MOUNT_SECONDS) -> Record:
+        """Mounts, and returns when the folder answers; the same mount again is the one that is there.
+
+        Fails within `seconds` (a copy takes as long as its bytes do) with the reason, and leaves nothing behind.
+        """
+        path = place(wanted.path)
+        with self.records.lock(path):
+            record = self.plan(wanted, operation)
+            if (there := self._reused(record)) is not None:
+                return there
+            made = self._ready(path)
+            folder = self.records.folder(path)
+            try:
+                folder.make()
+                record = self._start(record, wanted, operation, seconds).but(made=made)
+                folder.write(record)
+            except BaseException:
+                folder.remove()
+                _unmake(path, made=made)
+                raise
+            return record
+
+    def plan(self, wanted: Request, operation: Operation[Any] | None = None) -> Record:
+        """The mount as it would be made, with the engine chosen; at most a second of listing, and nothing is made."""
+        path = place(wanted.path)
+        folder = self.records.folder(path)
+        chosen = self._choose(wanted, operation)
+        record = Record(
+            uri=str(wanted.uri), path=path, profile=wanted.profile, engine=chosen.engine, created=time.time(),
+            why=chosen.why, small=chosen.small, access=chosen.access, allow_other=wanted.allow_other,
+            read_only=wanted.only_read or chosen.engine == "hydrate", overrides=dict(wanted.overrides),
+            cache=wanted.cache or str(folder.cache), owners=(wanted.owner,),
+        )  # fmt: skip
+        if chosen.engine == "hydrate":
+            base = Path(wanted.cache) if wanted.cache else self.records.root.parent / "copies"
+            return record.but(cache=str(Copy.of(base, record.uri).root))
+        return record
+
+    def explain(self, record: Record) -> list[Setting]:
+        """Every setting of blobfuse2 for that mount with its reason; none for a copy."""
+        return [] if record.engine == "hydrate" else settings_of(record, self._capacity(record))
+
+    def _choose(self, wanted: Request, operation: Operation[Any] | None) -> Choice:
+        seen = None
+        if wanted.profile in {"dataset", "models"}:
+            seen = request.look(blobs.listed(wanted.uri, self.environ))
+        room = self._room(Path(wanted.cache) if wanted.cache else self.records.root)
+        chosen = request.choose(wanted, seen, room, request.obstacle(self.environ, self._device))
+        if operation is not None:
+            operation.note(f"{chosen.engine}: {chosen.why}", engine=chosen.engine)
+        return chosen
+
+    def _room(self, folder: Path) -> int:
+        return profiles.disk_room(capacity.measure(folder))
+
+    def _capacity(self, record: Record) -> capacity.Capacity:
+        return capacity.measure(Path(record.cache))
+
+    def _reused(self, record: Record) -> Record | None:
+        """The mount that is there already and is the same, with one more owner; what is dead is cleared away."""
+        old = self.records.get(record.path)
+        there = mountinfo.at(record.path, self._table)
+        if old is not None and self.health(old).state == "mounted":
+            if not old.same(record):
+                raise self._taken(record, f"{old.uri} as {old.profile} by {old.engine}")
+            kept = old.but(owners=tuple(dict.fromkeys((*old.owners, *record.owners))))
+            self.records.folder(record.path).write(kept)
+            return kept
+        if old is not None:
+            self._clear(old)
+        elif there is not None and there.blobfuse and self._dead(record.path):
+            program.detach(record.path, self.environ)
+        elif there is not None:
+            raise self._taken(record, f"a {there.kind} from {there.source}")
+        return None
+
+    def _taken(self, record: Record, by: str) -> MountError:
+        return MountError(
+            f"{record.uri} cannot be mounted at {record.path}", cause=f"{by} is mounted there",
+            next_step=f"azray unmount {record.path}, or give another folder", path=record.path,
+        )  # fmt: skip
+
+    def _dead(self, path: str) -> bool:
+        answer = probe.answers(path)
+        return answer.number == _STALE or (answer.silent and not program.serving(path))
+
+    def _ready(self, path: str) -> bool:
+        """Sees to it that `path` is an empty folder; True when it had to be made."""
+        folder = Path(path)
+        if not folder.parent.is_dir():
+            raise MountError(f"there is no folder {folder.parent}", next_step=f"mkdir -p {folder.parent}", path=path)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            answer = probe.is_empty(path)
+            if not answer.ok:
+                cause = answer.error or "the folder is not empty"
+                raise MountError(
+                    f"nothing can be mounted at {path}", cause=cause, next_step="give another folder", path=path
+                ) from None
+            return False
+        except OSError as error:
+            raise MountError(
+                f"the folder {path} cannot be made", cause=error.strerror or str(error),
+                next_step="give a folder of yours", path=path,
+            ) from error  # fmt: skip
+        return True
+
+    def _start(self, record: Record, wanted: Request, operation: Operation[Any], seconds: float) -> Record:
+        if record.engine == "hydrate":
+            return self._copy(record, wanted, operation)
+        with operation.stage("mount", f"{record.uri} at {record.path}") as stage:
+            try:
+                done = self._daemon(record).start(self._capacity(record), operation, seconds)
+            except UnsupportedError as error:
+                if wanted.fallback != "copy":
+                    raise
+                problem = error
+            else:
+                stage.summary = f"{done.profile}, blobfuse2 as process {done.pid}"
+                return done
+        why = f"a read-only copy, because {problem.message}: {problem.cause}"
+        operation.note(why)
+        base = self.records.root.parent / "copies"
+        copy = record.but(engine="hydrate", why=why, read_only=True, cache=str(Copy.of(base, record.uri).root))
+        return self._copy(copy, wanted, operation)
+
+    def _daemon(self, record: Record) -> Daemon:
+        return Daemon(record, self.records.folder(record.path), self.environ, self._table)
+
+    def _copy(self, record: Record, wanted: Request, operation: Operation[Any]) -> Record:
+        copy = Copy(Path(record.cache))
+        room = self._room(copy.root)
+        used = [Path(other.cache) for other in self.records if other.engine == "hydrate"]
+        copies.make_room(copy.root.parent, 0, room, [*used, copy.root])
+        copy.sync(wanted.uri, operation, room + copy.size(), self.environ)
+        linked = copies.show(copy.files, record.path, self.environ)
+        return record.but(linked=linked)
+
+    # Unmounting.
+
+    def unmount(
+        self, path: str, operation: Operation[Any], *, owner: str = USER, wait: float = WAIT_SECONDS, lazy: bool = False
+    ) -> bool:
+        """Unmounts when `owner` was the last who wanted it; True when the folder is gone from the tree.
+
+        Waits up to `wait` seconds for files that are open, then says which and by whom (MountError, nothing changed);
+        with `lazy` it goes at once, and what is open is written when it is closed.
+        """
+        path = place(path)
+        with self.records.lock(path):
+            record = self.records.get(path)
+            if record is None:
+                self._unmount_foreign(path, operation, lazy=lazy)
+                return True
+            left = tuple(other for other in record.owners if other != owner)
+            if left and owner in record.owners:
+                self.records.folder(path).write(record.but(owners=left))
+                return False
+            with operation.stage("unmount", path):
+                if self.health(record).state == "mounted":
+                    if not lazy:
+                        self._closed(path, operation, wait)
+                    self._stop(record, operation, lazy=lazy)
+                self._clear(record)
+            return True
+
+    def _unmount_foreign(self, path: str, operation: Operation[Any], *, lazy: bool) -> None:
+        there = mountinfo.at(path, self._table)
+        if there is None or not there.blobfuse:
+            raise MountError(
+                f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path,
+                cause=f"a {there.kind} from {there.source} is" if there else "the kernel lists no mount there",
+            )  # fmt: skip
+        if self._dead(path):
+            program.detach(path, self.environ)
+            return
+        if not lazy:
+            self._closed(path, operation, WAIT_SECONDS)
+        record = Record(uri="", path=path, profile="shared", engine="blobfuse2", created=0.0)
+        Daemon(record, Folder(self.records.root), self.environ, self._table).stop(operation, lazy=lazy)
+
+    def _closed(self, path: str, operation: Operation[Any], wait: float) -> None:
+        """Waits until nothing below `path` is open; MountError that names who has what."""
+
+        def words() -> str:
+            held = program.open_files(path)
+            return f"{', '.join(map(str, held[:3]))}{' and more' if len(held) > 3 else ''} is open"  # noqa: PLR2004
+
+        end = time.monotonic() + wait
+        while held := program.open_files(path):
+            if time.monotonic() > end:
+                raise MountError(
+                    f"{path} is in use", cause=words(), path=path, open=[str(one) for one in held],
+                    next_step=f"close it, or azray unmount {path} --lazy",
+                )  # fmt: skip
+            rest = max(end - time.monotonic(), 0.1)
+            with contextlib.suppress(AzRayError):
+                operation.check()
+                operation.wait_for(lambda: not program.open_files(path), reason=words, seconds=rest, interval=0.1)
+            operation.check()
+
+    def _stop(self, record: Record, operation: Operation[Any], *, lazy: bool) -> None:
+        if record.engine == "blobfuse2":
+            self._daemon(record).stop(operation, lazy=lazy)
+        elif problem := copies.hide(record.path, self.environ, lazy=lazy, table=self._table):
+            raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
+
+    def _clear(self, record: Record) -> None:
+        """Takes away whatever is left of a mount, and proves it."""
+        if record.engine == "blobfuse2":
+            if mountinfo.at(record.path, self._table) is not None:
+                self._daemon(record).wipe()
+        elif problem := copies.hide(record.path, self.environ, lazy=True, table=self._table):
+            raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
+        if mountinfo.at(record.path, self._table) is not None:
+            raise MountError(
+                f"{record.path} is still mounted", next_step=f"as root: umount -l {record.path}", path=record.path
+            )
+        self.records.folder(record.path).remove()
+        _unmake(record.path, made=record.made)
+
+    # Looking, mending.
+
+    def health(self, record: Record) -> Health:
+        """How a mount of ours is; at most five seconds when it does not answer."""
+        return health(record, self.records.folder(record.path), self._table)
+
+    def __iter__(self) -> Iterator[Health]:
+        """Every mount of ours, and those of blobfuse2 that others made."""
+        ours = list(self.records)
+        yield from (self.health(record) for record in ours)
+        known = {record.path for record in ours}
+        for there in mountinfo.read(self._table):
+            if there.blobfuse and there.path not in known:
+                record = Record(uri="", path=there.path, profile="shared", engine="blobfuse2", created=0.0, owners=())
+                yield health(record, Folder(self.records.root / "none"), self._table)
+
+    def mend(self, path: str, operation: Operation[Any], seconds: float = MOUNT_SECONDS) -> Record:
+        """Brings back a mount whose process died or whose folder is no longer in the tree; a healthy one stays."""
+        path = place(path)
+        with self.records.lock(path):
+            record = self.records.get(path)
+            if record is None:
+                raise MountError(f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path)
+            if self.health(record).state == "mounted":
+                return record
+            folder = self.records.folder(path)
+            if record.engine == "hydrate":
+                copies.hide(path, self.environ, lazy=True, table=self._table)
+                again = record.but(linked=copies.show(Copy(Path(record.cache)).files, path, self.environ))
+            else:
+                self._daemon(record).wipe()
+                Path(path).mkdir(exist_ok=True)
+                with operation.stage("mount", f"{record.uri} at {path} again"):
+                    again = self._daemon(record).start(self._capacity(record), operation, seconds)
+            folder.write(again)
+            return again
+
+
+def _unmake(path: str, *, made: bool) -> None:
+    if made and not os.path.ismount(path):
+        with contextlib.suppress(OSError):
+            Path(path).rmdir()  # somebody's files lie in it by now: then it stays

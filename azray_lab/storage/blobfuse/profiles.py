@@ -1,0 +1,170 @@
+"""How a mount is tuned: from a profile, what the data looks like and what the machine has, to blobfuse2's settings.
+
+Pure functions; each setting has its reason, which `azray mount --explain` prints. The numbers were measured with
+blobfuse2 2.5.6 against a server without delay and one that answers after 10 ms with 60 MB/s a connection; the
+documentation's page on benchmarks has the script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from azray_lab.storage.blobfuse.capacity import MIB, Capacity
+
+Profile = Literal["dataset", "checkpoints", "models", "shared"]
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+Access = Literal["sequential", "random"]
+Value = str | int | bool
+
+# A mount may take this much memory at most, whatever the machine has; blobfuse2's own default is 60 % of what is free.
+MEMORY_LIMIT = 400 * MIB
+# What blobfuse2 needs beside its blocks, measured: 60 to 90 MiB.
+_BESIDE = 100 * MIB
+_BLOCKS = 256 * MIB
+_LEAST_BLOCKS = 64 * MIB
+_MEMORY_PART = 6
+_DISK_PART = 5
+_DISK_LIMIT = 64 * 1024 * MIB
+# blobfuse2 refuses a prefetch of 1 to 10 (block_cache.go, 2.5).
+_LEAST_PREFETCH = 11
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value of blobfuse2's configuration, `section.key`, and why it is what it is."""
+
+    key: str
+    value: Value
+    reason: str
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a mount is for: the profile, whether its files are many and small, how they are read, who may see them."""
+
+    profile: Profile
+    small: bool = False
+    access: Access = "sequential"
+    read_only: bool = False
+    allow_other: bool = False
+
+
+def settings(wish: Wish, capacity: Capacity, cache: str) -> list[Setting]:
+    """Every setting that the profile decides, in the order of the file. `cache` is the mount's own folder on disk."""
+    cached = wish.small or wish.profile == "shared"
+    body = _file_cache(capacity, cache, small=wish.small) if cached else _blocks(wish, capacity)
+    return [*_top(wish), *_kernel(wish), *body, *_attributes(wish), *_service(cached=cached)]
+
+
+def components(wish: Wish) -> list[str]:
+    """blobfuse2's layers for that wish, from the kernel to the service."""
+    cache = "file_cache" if wish.small or wish.profile == "shared" else "block_cache"
+    return ["libfuse", cache, "attr_cache", "azstorage"]
+
+
+def _top(wish: Wish) -> list[Setting]:
+    out = []
+    if wish.read_only:
+        out.append(Setting("read-only", value=True, reason="what is only read cannot be overwritten by mistake"))
+    if wish.allow_other:
+        out.append(Setting("allow-other", value=True, reason="other users of this machine asked to be let in"))
+    if wish.profile in {"checkpoints", "shared"}:
+        why = "a blob that another machine replaces is seen; the kernel's cache would keep the old bytes for ever"
+        out.append(Setting("disable-kernel-cache", value=True, reason=why))
+    return out
+
+
+def _kernel(wish: Wish) -> list[Setting]:
+    changes = wish.profile in {"checkpoints", "shared"}
+    seconds, why = (5, "others write here, too") if changes else (7200, "the data does not change while it is read")
+    absent = "a file that another machine is about to write is found as soon as it is there"
+    return [
+        Setting("libfuse.attribute-expiration-sec", seconds, why),
+        Setting("libfuse.entry-expiration-sec", seconds, why),
+        Setting("libfuse.negative-entry-expiration-sec", 0 if changes else 60, absent if changes else why),
+        Setting("libfuse.max-fuse-threads", 32, "each of the default's 128 threads holds buffers of its own"),
+    ]
+
+
+def block_memory(capacity: Capacity) -> int:
+    """How many bytes of memory the blocks may take: a sixth of what is free, 64 to 256 MiB."""
+    return max(_LEAST_BLOCKS, min(_BLOCKS, capacity.memory // _MEMORY_PART))
+
+
+def _blocks(wish: Wish, capacity: Capacity) -> list[Setting]:
+    memory = block_memory(capacity)
+    pool = (
+        f"{memory // MIB} MiB: a sixth of the free memory, at most {_BLOCKS // MIB}; default: 60 % of all that is free"
+    )
+    if wish.access == "random":
+        return [
+            Setting("block_cache.block-size-mb", 1, "a read of a few KiB fetches 1 MiB and not 16"),
+            Setting("block_cache.mem-size-mb", memory // MIB, pool),
+            Setting("block_cache.prefetch", 0, "what comes next is not known: 3.4 times the default's random reads"),
+            Setting("block_cache.parallelism", _threads(capacity), "one for each read that can be under way"),
+        ]
+    ahead = _prefetch(memory)
+    why = "read ahead: with 8 MiB blocks 2.3 times the default at 10 ms" if ahead else "too little memory to read ahead"
+    return [
+        Setting("block_cache.block-size-mb", 8, "large enough for the line, small enough that 32 fit into 256 MiB"),
+        Setting("block_cache.mem-size-mb", memory // MIB, pool),
+        Setting("block_cache.prefetch", ahead, why),
+        Setting("block_cache.parallelism", max(32, _threads(capacity)), "one connection for each block that is ahead"),
+    ]
+
+
+def _prefetch(memory: int) -> int:
+    fits = memory // (8 * MIB)
+    return fits if fits >= _LEAST_PREFETCH else 0
+
+
+def _threads(capacity: Capacity) -> int:
+    return max(16, 3 * capacity.cpus)
+
+
+def disk_room(capacity: Capacity) -> int:
+    """How many bytes of disk a mount's cache may take: a fifth of what is free, at most 64 GiB."""
+    return min(capacity.disk // _DISK_PART, _DISK_LIMIT)
+
+
+def _file_cache(capacity: Capacity, cache: str, *, small: bool) -> list[Setting]:
+    room = disk_room(capacity) // MIB
+    whole = "whole files on disk: blocks in memory took gigabytes for a few hundred small files"
+    whole = whole if small else "whole files on disk, so that every program's way of writing works"
+    return [
+        Setting("file_cache.path", cache, whole),
+        Setting("file_cache.max-size-mb", max(room, 64), "a fifth of the free disk, at most 64 GiB; default: 80 %"),
+        Setting("file_cache.timeout-sec", 7200 if small else 120, "how long a file stays that nobody has open"),
+        Setting("file_cache.cleanup-on-start", value=True, reason="after a crash the folder is not empty, which fails"),
+        Setting("file_cache.sync-to-flush", value=True, reason="fsync means that it is in Blob, not only on this disk"),
+    ]
+
+
+def _attributes(wish: Wish) -> list[Setting]:
+    changes = wish.profile in {"checkpoints", "shared"}
+    why = "others write here, too" if changes else "sizes and times do not change while it is read"
+    return [
+        Setting("attr_cache.timeout-sec", 5 if changes else 7200, why),
+        Setting("attr_cache.max-size-mb", 48, "about 100,000 names; the default takes a part of the machine's memory"),
+    ]
+
+
+def _service(*, cached: bool) -> list[Setting]:
+    out = [
+        Setting("azstorage.max-results-for-list", 5000, "one request for 5,000 names: the first look at a folder"),
+        Setting("azstorage.max-retries", 4, "throttling passes; a read that cannot succeed ends"),
+        Setting("azstorage.retry-backoff-sec", 1, "the first pause; it doubles"),
+        Setting("azstorage.max-retry-delay-sec", 8, "the longest pause"),
+        Setting(
+            "azstorage.max-retry-timeout-sec", 60, "a server that says nothing; the default's 900 s cannot be killed"
+        ),
+    ]
+    if cached:
+        out.append(Setting("azstorage.max-concurrency", 32, "ranges of one file that travel at once"))
+    return out
+
+
+def environment() -> dict[str, str]:
+    """Variables that bound the memory of blobfuse2's process: a limit of Go's own garbage collector."""
+    return {"GOMEMLIMIT": f"{(MEMORY_LIMIT - _BESIDE // 2) // MIB}MiB"}

@@ -1,0 +1,182 @@
+"""What we know of our mounts, on disk: one folder for each, so that any process finds, mends and removes them.
+
+The folder's name comes from the path, so a path has at most one. It holds `record.json`, the configuration, the log,
+blobfuse2's process id and, unless another place was given, the cache. No secret is ever in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from azray_lab.durable import read_json, write_json
+from azray_lab.errors import MountError
+from azray_lab.spec import settings
+
+if TYPE_CHECKING:
+    from azray_lab.storage.blobfuse.profiles import Access, Profile, Value
+
+Engine = Literal["blobfuse2", "hydrate"]
+USER = "user"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A mount as it was asked for and made.
+
+    `pid` and `started` (seconds since 1970) are the daemon's. `made` says that the folder was made for the mount.
+    `owners` are `user` and the ids of the clusters that asked for it; `why` says how the engine was chosen.
+    """
+
+    uri: str
+    path: str
+    profile: Profile
+    engine: Engine
+    created: float
+    why: str = ""
+    mode: str = ""
+    small: bool = False
+    access: Access = "sequential"
+    read_only: bool = False
+    allow_other: bool = False
+    overrides: Mapping[str, Value] = field(default_factory=dict)
+    cache: str = ""
+    pid: int = 0
+    started: float = 0.0
+    made: bool = False
+    linked: bool = False
+    owners: tuple[str, ...] = (USER,)
+
+    def but(self, **changes: Any) -> Record:
+        """This record with other values."""
+        return dataclasses.replace(self, **changes)
+
+    def same(self, other: Record) -> bool:
+        """Whether both ask for the same: container, profile and settings."""
+        names = ("uri", "path", "profile", "allow_other", "overrides")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Record:
+        """The record that `to_dict` made; keys of a newer version are left out."""
+        known = {key: value for key, value in data.items() if key in cls.__dataclass_fields__}
+        return cls(**{**known, "owners": tuple(known.get("owners", ()))})
+
+
+class Folder:
+    """The folder of one mount, and the names of the files in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def record(self) -> Path:
+        """The record."""
+        return self.root / "record.json"
+
+    @property
+    def config(self) -> Path:
+        """blobfuse2's configuration."""
+        return self.root / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """blobfuse2's own log."""
+        return self.root / "log"
+
+    @property
+    def output(self) -> Path:
+        """What the command `blobfuse2 mount` printed."""
+        return self.root / "output"
+
+    @property
+    def cache(self) -> Path:
+        """The cache, unless another place was given."""
+        return self.root / "cache"
+
+    def pid(self, path: str) -> int:
+        """The daemon's process id, 0 while there is none (blobfuse2 2.5: PATH with _ for /, `.pid`)."""
+        try:
+            return int((self.root / f"{path.replace('/', '_')}.pid").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def make(self) -> None:
+        """Makes the folder, empty, for this user alone."""
+        self.remove()
+        self.root.mkdir(mode=0o700, parents=True)
+
+    def remove(self) -> None:
+        """Removes the folder and all in it."""
+        if self.root.exists():
+            shutil.rmtree(self.root)
+
+    def read(self) -> Record | None:
+        """The record, None when there is none that can be read."""
+        try:
+            data = read_json(self.record)
+            return Record.from_dict(data) if isinstance(data, dict) else None
+        except (ValueError, TypeError):
+            return None
+
+    def write(self, record: Record) -> None:
+        """Keeps the record."""
+        write_json(self.record, record.to_dict())
+
+
+class Records:
+    """All mounts of this home (`AZRAY_HOME`)."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root or settings.state_dir() / "mounts"
+
+    def folder(self, path: str) -> Folder:
+        """The folder of the mount at `path`."""
+        return Folder(self.root / hashlib.sha256(os.fsencode(path)).hexdigest()[:16])
+
+    def get(self, path: str) -> Record | None:
+        """The record of the mount at `path`."""
+        return self.folder(path).read()
+
+    def __iter__(self) -> Iterator[Record]:
+        for folder in sorted(self.root.glob("*/")):
+            if (record := Folder(folder).read()) is not None:
+                yield record
+
+    @contextlib.contextmanager
+    def lock(self, path: str, seconds: float = 120.0) -> Iterator[None]:
+        """The right to change the mount at `path`; MountError when another process has it for too long."""
+        from filelock import FileLock, Timeout
+
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        guard = FileLock(self.folder(path).root.with_suffix(".lock"), timeout=seconds, mode=0o600)
+        try:
+            guard.acquire()
+        except Timeout as error:
+            raise MountError(
+                f"{path} is being mounted or unmounted by another process",
+                cause=f"it has not finished after {seconds:g} s",
+                next_step="azray mounts",
+                path=path,
+            ) from error
+        try:
+            yield
+        finally:
+            guard.release()
+
+
+def place(path: str | Path) -> str:
+    """`path` made absolute, with the links in the folders above it resolved; the folder itself is not touched."""
+    whole = Path(os.path.normpath(Path.cwd() / Path(path).expanduser()))
+    return str(whole.parent.resolve() / whole.name)
