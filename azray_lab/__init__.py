@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from azray_lab.errors import AzRayError
     from azray_lab.magics import load_ipython_extension, unload_ipython_extension
     from azray_lab.spec import ClusterSpec
+    from azray_lab.storage.credentials import credentials
     from azray_lab.storage.filesystem import filesystem
     from azray_lab.widgets.form import ui
 
@@ -21,6 +22,7 @@ __all__ = [
     "ClusterSpec",
     "attach",
     "clusters",
+    "credentials",
     "filesystem",
     "load_ipython_extension",
     "plan",
@@ -36,6 +38,7 @@ _PLACES = {
     "ClusterSpec": ("azray_lab.spec.models", "ClusterSpec"),
     "attach": ("azray_lab.cluster", "attach"),
     "clusters": ("azray_lab.cluster", "clusters"),
+    "credentials": ("azray_lab.storage.credentials", "credentials"),
     "filesystem": ("azray_lab.storage.filesystem", "filesystem"),
     "load_ipython_extension": ("azray_lab.magics", "load_ipython_extension"),
     "plan": ("azray_lab.cluster", "plan_for"),

@@ -71,6 +71,18 @@ def blob_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]
     return _with_prefix("AZURE_STORAGE_", environ)
 
 
+def azure_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The `AZURE_*` variables that are set, for credentials and identities; holds secrets."""
+    return _with_prefix("AZURE_", environ)
+
+
+def identity_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What azure-identity reads by itself: endpoints of managed identities, and where the Azure CLI keeps sign-ins."""
+    names = ("AZURE_CONFIG_DIR", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "PATH")
+    found = _with_prefix("IDENTITY_", environ) | _with_prefix("MSI_", environ)
+    return found | {name: value for name in names if (value := variable(name, environ))}
+
+
 def spec_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The `AZRAY_*` variables that are set and are not reserved: fields of a spec, or misspelled ones."""
     return {name: value for name, value in _with_prefix(PREFIX, environ).items() if name not in RESERVED}

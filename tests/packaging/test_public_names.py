@@ -14,6 +14,7 @@ PUBLIC = {
     "ClusterSpec",
     "attach",
     "clusters",
+    "credentials",
     "filesystem",
     "load_ipython_extension",
     "plan",

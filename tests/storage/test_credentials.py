@@ -72,10 +72,92 @@ def test_a_signature_in_the_uri_is_what_opens_it():
 def test_a_token_never_travels_over_plain_http(uri: str):
     """An address without TLS and without a key is refused before any request."""
     with pytest.raises(CredentialError, match="plain http"):
-        Account.of(BlobUri.parse(uri), {})
+        Account.of(BlobUri.parse(uri), {}).token_credential()
+    with pytest.raises(CredentialError, match="plain http"):
+        Account.of(BlobUri.parse(uri), {"AZURE_STORAGE_AUTH_MODE": "default"})
 
 
 def test_an_account_that_is_no_name_is_refused():
     """A whole address in AZURE_STORAGE_ACCOUNT is told apart from a name."""
     with pytest.raises(CredentialError, match="AZURE_STORAGE_ACCOUNT is no account's name"):
         Account.of(_SHORT, {"AZURE_STORAGE_ACCOUNT": "https://acc"})
+
+
+_ACCOUNT = {"AZURE_STORAGE_ACCOUNT": "acc"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "mode"),
+    [
+        ({"AZURE_STORAGE_CONNECTION_STRING": _CONNECTION, "AZURE_STORAGE_KEY": "a2V5"}, "connection_string"),
+        ({"AZURE_STORAGE_KEY": "a2V5", "AZURE_STORAGE_SAS_TOKEN": "sig=s", **_ACCOUNT}, "account_key"),
+        ({"AZURE_STORAGE_SAS_TOKEN": "?sig=s", "AZURE_CLIENT_ID": "x", **_ACCOUNT}, "sas"),
+        ({"AZURE_STORAGE_ACCOUNT_URL": "https://acc.blob.core.windows.net?sig=s"}, "sas"),
+        ({"AZURE_CLIENT_ID": "x", **_ACCOUNT}, "default"),
+        ({"AZURE_STORAGE_AUTH_MODE": "Anonymous", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "anonymous"),
+        ({"AZURE_STORAGE_AUTH_MODE": "CLI", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "cli"),
+        ({"AZURE_STORAGE_AUTH_MODE": "account-key", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "account_key"),
+    ],
+)  # fmt: skip
+def test_the_order_and_the_choice(environ: dict[str, str], mode: str):
+    """Connection string, key, signature, identity; a mode that is named wins over all of them."""
+    account = Account.of(_SHORT, environ)
+    assert (account.mode, account.name) == (mode, "acc")
+    assert account.chosen == ("AZURE_STORAGE_AUTH_MODE" in environ or mode != "default")
+    again = Account.of(_SHORT, account.environment())
+    assert (again.endpoint, again.mode, again.key, again.sas) == (
+        account.endpoint,
+        account.mode,
+        account.key,
+        account.sas,
+    )
+
+
+def test_a_wrong_mode_lists_the_modes():
+    """The error names all nine, and the nearest."""
+    with pytest.raises(CredentialError) as caught:
+        Account.of(_SHORT, {"AZURE_STORAGE_AUTH_MODE": "manged_identity", **_ACCOUNT})
+    assert "Did you mean 'managed_identity'?" in str(caught.value)
+    assert len(caught.value.facts["modes"]) == 9
+    assert all(mode in caught.value.cause for mode in caught.value.facts["modes"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "names"),
+    [
+        ("connection_string", "AZURE_STORAGE_CONNECTION_STRING"),
+        ("account_key", "AZURE_STORAGE_KEY"),
+        ("sas", "AZURE_STORAGE_SAS_TOKEN"),
+        ("service_principal", "AZURE_TENANT_ID and AZURE_CLIENT_ID"),
+        ("workload_identity", "AZURE_FEDERATED_TOKEN_FILE"),
+    ],
+)
+def test_a_chosen_mode_that_lacks_a_part_names_it(mode: str, names: str):
+    """No other credential is taken in its place."""
+    with pytest.raises(CredentialError, match=names):
+        Account.of(_SHORT, {"AZURE_STORAGE_AUTH_MODE": mode, **_ACCOUNT})
+
+
+def test_a_key_is_not_used_for_another_account():
+    """A key and a signature belong to the account of the environment; without one, to that of the URI."""
+    other = BlobUri.parse("https://other.blob.core.windows.net/data")
+    assert Account.of(other, {"AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}).mode == "default"
+    assert Account.of(other, {"AZURE_STORAGE_SAS_TOKEN": "sig=s", **_ACCOUNT}).mode == "default"
+    assert Account.of(other, {"AZURE_STORAGE_KEY": "a2V5"}).name == "other"
+    with pytest.raises(CredentialError, match="does not open"):
+        Account.of(
+            other, {"AZURE_STORAGE_AUTH_MODE": "connection_string", "AZURE_STORAGE_CONNECTION_STRING": _CONNECTION}
+        )
+
+
+def test_a_national_cloud_has_its_own_suffix():
+    """The account's address follows the authority."""
+    environ = {**_ACCOUNT, "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us"}
+    assert Account.of(_SHORT, environ).endpoint == "https://acc.blob.core.usgovcloudapi.net"
+
+
+def test_the_development_string_is_azurites():
+    """The short form that Azure's tools know for the emulator."""
+    account = Account.from_connection_string("UseDevelopmentStorage=true")
+    assert (account.endpoint, account.name) == ("http://127.0.0.1:10000/devstoreaccount1", "devstoreaccount1")
+    assert "BlobEndpoint=" in account.connection_string

@@ -1,0 +1,138 @@
+"""Credentials given in a program: for another tenant or subscription, for a user's behalf, for subprocesses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import UsageError
+from azray_lab.spec import settings
+from azray_lab.storage.credentials import modes
+from azray_lab.storage.credentials.choosing import account_of
+from azray_lab.storage.credentials.identity import Identity
+from azray_lab.storage.credentials.modes import parse_mode
+from azray_lab.storage.credentials.tokens import SCOPE, Tokens, tokens_of
+
+if TYPE_CHECKING:
+    from azray_lab.storage.credentials.account import Account
+    from azray_lab.storage.uri import BlobUri
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What opens a storage account. Its repr says which mode, and no secret.
+
+    Every function here that takes `environ` takes `export()`; `azray_lab.runtime_env(credentials=...)` brings it to the
+    workers of a cluster.
+    """
+
+    _variables: Mapping[str, str] = field(repr=False)
+
+    def export(self) -> dict[str, str]:
+        """The environment variables for a subprocess: `subprocess.run(..., env={**os.environ, **c.export()})`.
+
+        The names are those of Azure's CLI and azure-identity, so other programs understand them as well. Holds secrets.
+        """
+        return dict(self._variables)
+
+    def account(self, uri: str | BlobUri = "az://") -> Account:
+        """The account that `uri` means, opened by this; CredentialError when a part is missing. No request."""
+        from azray_lab.storage.uri import BlobUri
+
+        return account_of(BlobUri.parse(uri), self._variables)
+
+    def token_credential(self) -> Tokens:
+        """The identity, as Azure's SDKs take a credential; UsageError for keys and signatures. No request."""
+        mode = parse_mode(self._variables.get(modes.AUTH_MODE, "default"))
+        if mode not in modes.IDENTITIES:
+            raise UsageError(f"the mode {mode} has no identity", next_step="azray_lab.credentials(mode='default')")
+        return tokens_of(Identity.of(mode, self._variables))
+
+    def check(self) -> str:
+        """Asks for a token and says who got it; for keys and signatures just what they are."""
+        mode = self._variables.get(modes.AUTH_MODE, "default")
+        if mode not in modes.IDENTITIES:
+            return mode
+        tokens = self.token_credential()
+        tokens.get_token(SCOPE)
+        return tokens.identity.describe()
+
+    def __repr__(self) -> str:
+        shown = {modes.ACCOUNT, modes.AUTH_MODE, modes.TENANT, modes.CLIENT, modes.CONTAINER, modes.AUTHORITY}
+        parts = [f"{name}={value}" for name, value in sorted(self._variables.items()) if name in shown]
+        return f"Credentials({', '.join(parts)})"
+
+
+def credentials(
+    mode: str | None = None,
+    *,
+    account: str | None = None,
+    container: str | None = None,
+    connection_string: str | None = None,
+    account_key: str | None = None,
+    sas: str | None = None,
+    tenant: str | None = None,
+    client_id: str | None = None,
+    client_secret: str | None = None,
+    certificate: str | Path | None = None,
+    certificate_password: str | None = None,
+    user_assertion: str | None = None,
+    federated_token_file: str | Path | None = None,
+    authority: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Credentials:
+    """Credentials from arguments; without any, those of the environment. No request.
+
+    `account` is a name or an https:// address. `mode` need not be given where the arguments say it: a client secret or
+    a `certificate` (a PEM or PKCS12 file) is a service principal, which may be of another `tenant`; with
+    `user_assertion` (the user's token for that application) it acts on the user's behalf. A `client_id` alone with
+    `mode="managed_identity"` names a user-assigned identity. CredentialError for an unknown mode or a missing part.
+    """
+    given: dict[str, Any] = {
+        modes.CONTAINER: container,
+        modes.CONNECTION_STRING: connection_string,
+        modes.KEY: account_key,
+        modes.SAS: sas,
+        modes.TENANT: tenant,
+        modes.CLIENT: client_id,
+        modes.SECRET: client_secret,
+        modes.CERTIFICATE: certificate,
+        modes.CERTIFICATE_PASSWORD: certificate_password,
+        modes.ASSERTION: user_assertion,
+        modes.TOKEN_FILE: federated_token_file,
+        modes.AUTHORITY: authority,
+    }
+    if account:
+        given[modes.ACCOUNT_URL if "://" in account else modes.ACCOUNT] = account.rstrip("/")
+    said = {name: str(value) for name, value in given.items() if value}
+    variables = _surroundings(environ, said) | said
+    chosen = parse_mode(mode, "mode") if mode else _mode(said, variables)
+    if chosen:
+        variables[modes.AUTH_MODE] = chosen
+    if chosen in modes.IDENTITIES:
+        Identity.of(chosen, variables)
+    return Credentials(variables)
+
+
+def _surroundings(environ: Mapping[str, str] | None, said: Mapping[str, str]) -> dict[str, str]:
+    """What stays of the environment: all of it when nothing is said, else what names places and not who opens them."""
+    found = {name: value for name, value in settings.azure_environment(environ).items() if name in modes.VARIABLES}
+    places = {modes.ACCOUNT, modes.ACCOUNT_URL, modes.CONTAINER, modes.AUTHORITY, modes.TENANT}
+    secrets = set(said) - {modes.CONTAINER, modes.AUTHORITY}
+    return {name: value for name, value in found.items() if not secrets or name in places}
+
+
+def _mode(said: Mapping[str, str], variables: Mapping[str, str]) -> modes.Mode | None:
+    if modes.CONNECTION_STRING in said:
+        return "connection_string"
+    if modes.KEY in said:
+        return "account_key"
+    if modes.SAS in said:
+        return "sas"
+    if modes.SECRET in said or modes.CERTIFICATE in said:
+        return "service_principal"
+    if modes.TOKEN_FILE in said:
+        return "workload_identity"
+    return parse_mode(text) if (text := variables.get(modes.AUTH_MODE, "")) else None
