@@ -1,0 +1,6 @@
+"""The engine: bulk reads and writes of blobs, listings, copies; see `engine.Engine`. Imports nothing heavy."""
+
+from azray_lab.storage.engine.engine import BLOCK, RANGE, Engine, Upload, engine_for
+from azray_lab.storage.engine.model import Block, Entry
+
+__all__ = ["BLOCK", "RANGE", "Block", "Engine", "Entry", "Upload", "engine_for"]

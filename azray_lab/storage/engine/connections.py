@@ -1,0 +1,157 @@
+"""Kept-alive HTTP connections to one endpoint, from the standard library; safe in threads and in forked children."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import http.client
+import os
+import socket
+import ssl
+import threading
+import urllib.request
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from azray_lab.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Seconds: to resolve a name, to connect, and without a byte while reading or writing.
+RESOLVE_SECONDS = 4.0
+CONNECT_SECONDS = 4.0
+SILENT_SECONDS = 30.0
+_KEPT = 64
+
+
+class Answer(NamedTuple):
+    """What came back; `headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connections:
+    """Connections to one origin (`scheme://host:port`), kept for the next request of any thread."""
+
+    def __init__(self, endpoint: str) -> None:
+        parts = urlsplit(endpoint)
+        self.host = parts.hostname or ""
+        self.tls = parts.scheme == "https"
+        self.port = parts.port or (443 if self.tls else 80)
+        self._idle: collections.deque[http.client.HTTPConnection] = collections.deque(maxlen=_KEPT)
+        self._pid = os.getpid()
+        self._resolved = False
+
+    def request(self, method: str, target: str, headers: Mapping[str, str], body: Any = None) -> Answer:
+        """One request and its whole answer; raises OSError or HTTPException, and StorageError for an unknown host."""
+        while (connection := self._take()) is not None:
+            try:
+                return self._exchange(connection, method, target, headers, body)
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                # The server had closed it while it was idle: it says nothing about this request.
+                continue
+        return self._exchange(self._connect(), method, target, headers, body)
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Any
+    ) -> Answer:
+        try:
+            connection.request(method, target, body, dict(headers))
+            response = connection.getresponse()
+            data = response.read()
+        except BaseException:
+            connection.close()
+            raise
+        if response.will_close:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+
+    def _take(self) -> http.client.HTTPConnection | None:
+        if self._pid != os.getpid():  # a forked child must not talk on its parent's connections
+            self._pid, self._idle = os.getpid(), collections.deque(maxlen=_KEPT)
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _connect(self) -> http.client.HTTPConnection:
+        self.resolve()
+        connection = self._new()
+        connection.connect()
+        connection.sock.settimeout(SILENT_SECONDS)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def _new(self) -> http.client.HTTPConnection:
+        proxy = _proxy("https" if self.tls else "http", self.host)
+        host, port = proxy or (self.host, self.port)
+        if not self.tls:
+            return http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+        connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=tls_context())
+        if proxy:
+            connection.set_tunnel(self.host, self.port)
+        return connection
+
+    def resolve(self) -> None:
+        """Looks the host's name up, once; StorageError after 4 s, for the system itself may wait half a minute."""
+        if self._resolved or _proxy("https" if self.tls else "http", self.host):
+            return
+        outcome: list[OSError | None] = []
+        thread = threading.Thread(target=_look_up, args=(self.host, self.port, outcome), daemon=True)
+        thread.start()
+        thread.join(RESOLVE_SECONDS)
+        if not outcome or outcome[0] is not None:
+            reason = outcome[0].strerror if outcome and outcome[0] else f"no answer within {RESOLVE_SECONDS:g} s"
+            raise StorageError(
+                f"there is no host {self.host}",
+                cause=str(reason),
+                next_step="check the account's name and this machine's DNS",
+                host=self.host,
+            )
+        self._resolved = True
+
+    def close(self) -> None:
+        """Closes what is idle."""
+        while (connection := self._take()) is not None:
+            connection.close()
+
+
+def _look_up(host: str, port: int, outcome: list[OSError | None]) -> None:
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        outcome.append(error)
+    else:
+        outcome.append(None)
+
+
+@functools.cache
+def tls_context() -> ssl.SSLContext:
+    """The machine's trusted certificates; those of SSL_CERT_FILE and SSL_CERT_DIR where they are set."""
+    return ssl.create_default_context()
+
+
+def own_certificates() -> bytes | None:
+    """The certificates that SSL_CERT_FILE adds to the machine's, in PEM; obstore does not read it."""
+    paths = ssl.get_default_verify_paths()
+    if not paths.cafile or paths.cafile == paths.openssl_cafile:
+        return None
+    with contextlib.suppress(OSError), open(paths.cafile, "rb") as file:  # noqa: PTH123 - a plain read
+        return file.read()
+    return None
+
+
+def _proxy(scheme: str, host: str) -> tuple[str, int] | None:
+    """The proxy that HTTPS_PROXY or HTTP_PROXY name for `host`. Plain http goes direct: only emulators speak it."""
+    if scheme == "http":
+        return None
+    found = urlsplit(urllib.request.getproxies().get(scheme, ""))
+    if not found.hostname or urllib.request.proxy_bypass(host):
+        return None
+    return found.hostname, found.port or 8080

@@ -1,0 +1,294 @@
+"""`Engine`: a storage account's blobs, fast: what `azray_lab.blob`, the file system and the mounts are built on.
+
+    engine = engine_for(BlobUri.parse("az://data"))
+    engine.put("data", "a/b.bin", b"...")
+    engine.get_bytes("data", "a/b.bin", 0, 100)
+
+Bytes move by obstore (`fast`), everything else and every second try by the standard library (`wire`). Threads may share
+an engine; a forked child goes on with the standard library alone. Sizes are bytes; ranges are [start, end).
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import mimetypes
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import StorageError
+from azray_lab.storage.engine import faults
+from azray_lab.storage.engine.fast import Fast, Unable
+from azray_lab.storage.engine.flights import Job, fly
+from azray_lab.storage.engine.model import Block, Entry, MiB
+from azray_lab.storage.engine.wire import Wire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from azray_lab.storage.credentials import Account
+    from azray_lab.storage.uri import BlobUri
+
+# One range of a read, and one block of an upload; blobs up to 8 MiB are put by one request.
+RANGE = 4 * MiB
+BLOCK = 8 * MiB
+_COPY_LOOK = 0.2
+
+
+class Engine:
+    """The blobs of one account. All methods may raise CredentialError, BlobNotFoundError and StorageError."""
+
+    def __init__(self, account: Account, wire: Wire | None = None, fast: Fast | None = None) -> None:
+        self.account = account
+        self.wire = wire or Wire(account)
+        self._fast = fast or Fast(account.endpoint, self.wire.signer)
+
+    def stoppable(self, stop: threading.Event) -> Engine:
+        """The same engine, sharing all connections, that gives up waiting for another try once `stop` is set."""
+        return Engine(self.account, self.wire.stoppable(stop), self._fast)
+
+    # Reading.
+
+    def read(
+        self, container: str, name: str, start: int = 0, end: int = RANGE, etag: str = "", *, check: bool = False
+    ) -> Block:
+        """Up to `end - start` bytes, with the blob's size and version. One request.
+
+        `etag`: only of that version, else StorageError. `check`: with an MD5 of the bytes (ranges up to 4 MiB).
+        """
+        if end <= start:
+            return Block(b"", 0, etag)
+        if not check and self._fast.can(name):
+            self._ready()
+            try:
+                return self._exact(self._fast.read(container, name, start, end, etag), name, start, end, container)
+            except Unable as why:
+                if why.throttled:
+                    self.wire.pauses.after(0)
+        block = self.wire.read(container, name, start, end, etag, check=check)
+        return self._exact(block, name, start, end, container)
+
+    def _ready(self) -> None:
+        self.wire.pauses.before()
+        self.wire.connections.resolve()
+
+    def _exact(self, block: Block, name: str, start: int, end: int, container: str) -> Block:
+        if len(block.data) != max(min(end, block.size) - start, 0):
+            raise StorageError(
+                f"{self.wire.place(container, name)} arrived cut short",
+                cause=f"{len(block.data)} bytes of {min(end, block.size) - start}",
+                next_step="copy it again",
+            )
+        return block
+
+    def get_bytes(self, container: str, name: str, start: int = 0, end: int | None = None, etag: str = "") -> bytes:
+        """The bytes of a blob, or of a range of it, all of one version; ranges of 4 MiB in parallel."""
+        first = self.read(container, name, start, start + RANGE if end is None else min(end, start + RANGE), etag)
+        end = first.size if end is None else min(end, first.size)
+        if start + len(first.data) >= end:
+            return bytes(first.data)
+        whole = bytearray(end - start)
+        whole[: len(first.data)] = first.data
+        offsets = range(start + RANGE, end, RANGE)
+
+        def part(offset: int) -> None:
+            data = self.read(container, name, offset, min(offset + RANGE, end), first.etag).data
+            whole[offset - start : offset - start + len(data)] = data
+
+        for _ in fly(Job(functools.partial(part, offset), RANGE) for offset in offsets):
+            pass
+        return bytes(whole)
+
+    def get_ranges(self, container: str, name: str, ranges: Sequence[tuple[int, int]], etag: str = "") -> list[bytes]:
+        """Several ranges of a blob, in parallel, in their order; one request for each 4 MiB of each."""
+        return self._gather([functools.partial(self.get_bytes, container, name, *one, etag) for one in ranges])
+
+    def get_many(self, places: Sequence[tuple[str, str]]) -> list[bytes]:
+        """Whole blobs, given as (container, name), 64 at a time; the first error ends it. All are in memory."""
+        return self._gather([functools.partial(self.get_bytes, *place) for place in places])
+
+    @staticmethod
+    def _gather(works: Sequence[Callable[[], bytes]]) -> list[bytes]:
+        if len(works) == 1:
+            return [works[0]()]
+        jobs = (Job(functools.partial(_numbered, number, work), MiB) for number, work in enumerate(works))
+        found = dict(fly(jobs))
+        return [found[number] for number in range(len(works))]
+
+    def get_file(
+        self, container: str, name: str, path: str | Path, *, check: bool = False, durable: bool = False
+    ) -> Entry | None:
+        """The blob as the file `path`, which appears when it is complete; None, and no file, when there is none.
+
+        The first request brings the first 4 MiB, the size and the version; the rest comes in ranges, 32 at a time.
+        `check`: each range by its MD5, and the whole by the blob's when it has one. `durable`: waits for the disk.
+        """
+        from azray_lab.storage.engine.download import download
+
+        return download(self, container, name, path, check=check, durable=durable)
+
+    def stat(self, container: str, name: str) -> Entry | None:
+        """Size, version, time and properties of a blob; None when there is none of exactly that name. One request."""
+        return self.wire.stat(container, name)
+
+    def exists(self, container: str, name: str) -> bool:
+        """Whether there is a blob of exactly that name. One request."""
+        return self.wire.stat(container, name) is not None
+
+    def list(self, container: str, prefix: str = "", delimiter: str = "") -> Iterator[Entry]:
+        """The blobs whose names begin with `prefix`, in order; one request for each 5,000, in constant memory.
+
+        With the delimiter `/`, what lies deeper is given as folders, whose names end with it.
+        """
+        for page in self.wire.listing(container, prefix, delimiter):
+            yield from page
+
+    def containers(self, prefix: str = "") -> Iterator[Entry]:
+        """The account's containers."""
+        for page in self.wire.containers(prefix):
+            yield from page
+
+    # Writing.
+
+    def put(
+        self, container: str, name: str, data: Any, *, content_type: str = "",
+        metadata: Mapping[str, str] | None = None, overwrite: bool = True, check: bool = False,
+    ) -> Entry:  # fmt: skip
+        """Makes the blob of `data` (a buffer); readers see the old one or all of the new one.
+
+        Up to 8 MiB by one request, more in blocks of 8 MiB, eight at a time. Without `overwrite` StorageError (409)
+        when it exists. `check` has the service compare MD5s and keeps that of the whole with the blob.
+        """
+        kind = content_type or type_of(name)
+        view = memoryview(data).cast("B")
+        plain = overwrite and not metadata and not check
+        if len(view) <= BLOCK and plain and self._fast.can(name):
+            self._ready()
+            try:
+                return self._fast.put(container, name, data, kind)
+            except Unable as why:
+                if why.throttled:
+                    self.wire.pauses.after(0)
+        upload = self.upload(container, name, content_type=kind, metadata=metadata, overwrite=overwrite, check=check)
+        if len(view) <= BLOCK:
+            return upload.whole(view)
+        blocks = range(0, len(view), BLOCK)
+        jobs = (Job(functools.partial(upload.write, start, view[start : start + BLOCK]), BLOCK) for start in blocks)
+        for _ in fly(jobs, flights=8):
+            pass
+        return upload.finish(md5=md5_of([view]) if check else "")
+
+    def upload(
+        self, container: str, name: str, *, content_type: str = "", metadata: Mapping[str, str] | None = None,
+        overwrite: bool = True, check: bool = False,
+    ) -> Upload:  # fmt: skip
+        """A blob to be written in parts; nothing of it is seen before `Upload.finish`."""
+        headers = {"x-ms-blob-content-type": content_type or type_of(name)}
+        headers |= {f"x-ms-meta-{key}": value for key, value in (metadata or {}).items()}
+        if not overwrite:
+            headers["If-None-Match"] = "*"
+        return Upload(self.wire, container, name, headers, check=check)
+
+    def copy(self, source: tuple[str, str], target: tuple[str, str], check: Any = None) -> None:
+        """Copies a blob within the account; the service does it, no byte passes here. `check` may raise to end it."""
+        answer = self.wire.copy(*target, self.wire.address(*source))
+        status, identity = answer.headers.get("x-ms-copy-status"), answer.headers.get("x-ms-copy-id", "")
+        while status == "pending":
+            if check is not None:
+                check()
+            time.sleep(_COPY_LOOK)
+            found = self.stat(*target)
+            if found is None or found.fact("x-ms-copy-id") != identity:
+                raise faults.changed(self.wire.place(*target), "another copy took its place")
+            status = found.fact("x-ms-copy-status")
+        if status not in {"success", None}:
+            raise StorageError(f"{self.wire.place(*source)} was not copied", cause=f"the service says {status}")
+
+    def delete(self, container: str, name: str, etag: str = "") -> bool:
+        """Removes a blob; False when there was none. One request."""
+        return self.wire.delete(container, name, etag)
+
+    def delete_many(self, places: Iterable[tuple[str, str]]) -> int:
+        """Removes blobs, given as (container, name), 64 at a time; how many there were."""
+        return sum(fly(Job(functools.partial(self.delete, *place)) for place in places))
+
+    def create_container(self, container: str) -> bool:
+        """Makes a container; False when it was there."""
+        return self.wire.create_container(container)
+
+    def delete_container(self, container: str) -> bool:
+        """Removes a container with all that is in it; False when there was none."""
+        return self.wire.delete_container(container)
+
+
+def _numbered(number: int, work: Callable[[], bytes]) -> tuple[int, bytes]:
+    return number, work()
+
+
+class Upload:
+    """A blob in the making: `write` its parts from any thread, in any order, then `finish`; or just drop it."""
+
+    def __init__(self, wire: Wire, container: str, name: str, headers: Mapping[str, str], *, check: bool) -> None:
+        self._wire = wire
+        self._place = (container, name)
+        self._headers = headers
+        self._check = check
+        # Other writers of the same blob have blocks of other names; all names of a blob are equally long.
+        self._mark = secrets.token_hex(8)
+        self._sizes: dict[int, int] = {}
+
+    def whole(self, data: Any) -> Entry:
+        """All of it by one request, instead of `write` and `finish`."""
+        own = {**self._headers, **({"x-ms-blob-content-md5": md5_of([data])} if self._check else {})}
+        return self._wire.put(*self._place, data, own, check=self._check)
+
+    def write(self, offset: int, data: Any) -> int:
+        """Sends a part, which nobody sees yet; how many bytes it had. One request."""
+        self._wire.put_block(*self._place, self._block(offset), data, check=self._check)
+        self._sizes[offset] = len(data)
+        return len(data)
+
+    def finish(self, md5: str = "") -> Entry:
+        """Makes the blob of all parts, by their offsets. One request."""
+        headers = {**self._headers, **({"x-ms-blob-content-md5": md5} if md5 else {})}
+        blocks = [self._block(offset) for offset in sorted(self._sizes)]
+        return self._wire.commit(*self._place, blocks, sum(self._sizes.values()), headers)
+
+    def _block(self, offset: int) -> str:
+        return base64.b64encode(f"{self._mark}{offset:016d}".encode()).decode()
+
+
+def md5_of(parts: Iterable[Any]) -> str:
+    """The MD5 of all parts after each other, in base64, as Azure keeps it with a blob."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for part in parts:
+        digest.update(part)
+    return base64.b64encode(digest.digest()).decode()
+
+
+def type_of(name: str) -> str:
+    """The media type that a blob of that name gets; an encoding would make browsers unpack, so a .gz is just bytes."""
+    kind, encoding = mimetypes.guess_type(name)
+    return kind if kind and not encoding else "application/octet-stream"
+
+
+_engines: dict[Account, Engine] = {}
+_lock = threading.Lock()
+_KEPT = 32
+
+
+def engine_for(where: BlobUri | Account, environ: Mapping[str, str] | None = None) -> Engine:
+    """The process's engine for the account that a URI means; its connections are shared by all who ask."""
+    from azray_lab.storage.credentials import Account
+
+    account = where if isinstance(where, Account) else Account.of(where, environ)
+    with _lock:
+        if account not in _engines:
+            while len(_engines) >= _KEPT:
+                _engines.pop(next(iter(_engines)))
+            _engines[account] = Engine(account)
+        return _engines[account]

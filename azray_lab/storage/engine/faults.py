@@ -1,0 +1,140 @@
+"""What a Blob service refuses, as our errors: the cause in the service's own word, and the step that mends it.
+
+Status and codes: https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, StorageError
+from azray_lab.storage.engine.model import http_date
+
+if TYPE_CHECKING:
+    from azray_lab.storage.credentials import Account
+    from azray_lab.storage.engine.connections import Answer
+
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
+_DETAIL = re.compile(rb"<AuthenticationErrorDetail>([^<]{1,300})")
+# The service accepts requests whose date is within 15 minutes of its own; one more for the way.
+_SKEW_SECONDS = 14 * 60.0
+_SECRET = re.compile(r"\b(sig|skoid|sktid|AccountKey|SharedAccessSignature)=[^&\s'\";)]+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """`text` in one line, without the values of signatures and keys."""
+    return _SECRET.sub(r"\1=***", " ".join(text.split()))
+
+
+def code_of(answer: Answer) -> str:
+    """The service's word for what went wrong, such as `BlobNotFound`; empty when it gives none."""
+    if code := answer.headers.get("x-ms-error-code"):
+        return code
+    found = _CODE.search(answer.body[:4000])
+    return found[1].decode() if found else ""
+
+
+def refusal(answer: Answer, place: str, account: Account) -> AzRayError:
+    """The error for an answer of status 400 or more about `place`, a URI without signature."""
+    code = code_of(answer) or f"HTTP {answer.status}"
+    facts: dict[str, Any] = {
+        "status": answer.status,
+        "code": code,
+        "request_id": answer.headers.get("x-ms-request-id"),
+        "uri": place,
+    }
+    # Every answer of a Blob service names its request; proxies and web servers do not.
+    if "x-ms-request-id" not in answer.headers and answer.status not in RETRIED:
+        reason = f"{answer.status} {code} came from something else"
+        return StorageError(f"{place} is on no Blob service", cause=reason, next_step=check_address(account), **facts)
+    if answer.status in {401, 403}:
+        return _unauthorised(answer, place, account, code, facts)
+    if answer.status == 404:  # noqa: PLR2004 - HTTP
+        return _missing(place, code, account, facts)
+    return _other(answer.status, place, code, facts)
+
+
+def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts: dict[str, Any]) -> CredentialError:
+    service = http_date(answer.headers.get("date", ""))
+    skew = 0.0 if service is None else time.time() - service.timestamp()
+    if abs(skew) > _SKEW_SECONDS:
+        return CredentialError(
+            f"{place} may not be accessed: this machine's clock is wrong",
+            cause=f"it is {abs(skew) / 60:.0f} minutes {'ahead of' if skew > 0 else 'behind'} the service's ({code})",
+            next_step="sudo timedatectl set-ntp true",
+            skew_seconds=round(skew),
+            **facts,
+        )
+    step = f"check {account.source}; with an identity it needs the role Storage Blob Data Contributor"
+    if code == "AuthorizationPermissionMismatch":
+        step = "az role assignment create --role 'Storage Blob Data Contributor' --assignee IDENTITY --scope ACCOUNT_ID"
+    detail = _DETAIL.search(answer.body[:8000])
+    words = f": {without_secrets(detail[1].decode(errors='replace'))}" if detail and "Signature" in code else ""
+    return CredentialError(
+        f"{place} may not be accessed with {account.source}",
+        cause=f"the service answered {answer.status} {code}{words}",
+        next_step=step,
+        **facts,
+    )
+
+
+def _missing(place: str, code: str, account: Account, facts: dict[str, Any]) -> BlobNotFoundError:
+    container = container_of(place, account)
+    if code == "ContainerNotFound":
+        step = f"azray blob ls {_above(place, account)}, or make it: azray blob mb {container}"
+        return BlobNotFoundError(f"there is no container {container}", next_step=step, **facts)
+    return BlobNotFoundError(f"there is no blob {place}", next_step=f"azray blob ls {container}", **facts)
+
+
+_KNOWN = {
+    409: ("is in use or in another state", "try again; `azray blob ls` shows what is there"),
+    412: ("changed while it was being read or written", "do it again"),
+    416: ("is shorter than what was asked for", "do it again: the blob changed"),
+    429: ("is throttled by the service", "try again later, or with fewer processes"),
+    500: ("met an error inside the service", "try again later"),
+    503: ("is throttled by the service", "try again later, or with fewer processes"),
+}
+
+
+def _other(status: int, place: str, code: str, facts: dict[str, Any]) -> StorageError:
+    words, step = _KNOWN.get(status, ("cannot be used", "see the code in Azure's list of Blob service errors"))
+    if code.startswith("Lease"):
+        words, step = "has a lease that somebody else holds", "wait until it ends, or break it in the portal"
+    if code == "ContainerBeingDeleted":
+        step = "wait half a minute, then make the container again"
+    return StorageError(f"{place} {words}", cause=f"the service answered {status} {code}", next_step=step, **facts)
+
+
+def silent(error: BaseException, account: Account) -> StorageError:
+    """The error for an endpoint with which no request could be made, after the last try."""
+    return StorageError(
+        f"{account.endpoint} does not answer",
+        cause=without_secrets(str(error)) or type(error).__name__,
+        next_step=check_address(account),
+        endpoint=account.endpoint,
+    )
+
+
+def changed(place: str, reason: str) -> StorageError:
+    """The error for a blob that was overwritten between two reads of it."""
+    return StorageError(f"{place} changed while it was being read", cause=reason, next_step="copy it again", uri=place)
+
+
+def check_address(account: Account) -> str:
+    """The step when nothing good is at the account's address."""
+    if account.source.startswith("the URI"):
+        return "check the address"
+    return f"check the address in {account.source}"
+
+
+def container_of(place: str, account: Account) -> str:
+    """The container of the URI `place`, as a URI."""
+    above = _above(place, account)
+    return above + place[len(above) :].partition("/")[0]
+
+
+def _above(place: str, account: Account) -> str:
+    return "az://" if place.startswith("az://") else f"{account.endpoint}/"

@@ -1,0 +1,118 @@
+"""Files that appear whole or not at all: written under another name in the same folder, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from azray_lab.errors import StorageError, UsageError
+from azray_lab.storage.engine.model import MiB
+
+# What is left free on the disk for others; and from which size on the disk is asked before.
+_SPARE = 16 * MiB
+_LARGE = 64 * MiB
+_STEPS = {
+    errno.ENOSPC: "free some space, or name a destination on another disk",
+    errno.EDQUOT: "free some space: your quota is used up",
+    errno.EFBIG: "name a destination on a file system that takes files of this size",
+    errno.ENAMETOOLONG: "name a destination on a file system with longer names",
+}
+
+
+class Landing:
+    """One file in the making. Parts may be written from several threads, in any order.
+
+    Where the path is a symbolic link, the file that it names is replaced; anything but a regular file is refused.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(os.path.realpath(path))
+        self._temporary = self.path.parent / f".{self.path.name[:80]}.{secrets.token_hex(4)}.part"
+        self._made: list[Path] = []
+        self._file = -1
+        self._lock = threading.Lock()
+
+    def begin(self, size: int) -> None:
+        """Makes missing folders and an empty file under another name; StorageError where `size` bytes do not fit."""
+        with local(self.path, "written"):
+            if self.path.exists() and not self.path.is_file():
+                raise UsageError(f"{self.path} is no regular file", next_step="name another destination")
+            self._make_folders()
+            if size > _LARGE:
+                self._check_space(size)
+            self._file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+
+    def _make_folders(self) -> None:
+        parent = self.path.parent
+        if parent.is_dir():
+            return
+        for folder in reversed([parent, *parent.parents]):
+            if not folder.is_dir():
+                with contextlib.suppress(FileExistsError):  # another thread made it; if it is a file, the next fails
+                    folder.mkdir()
+                    self._made.append(folder)
+
+    def _check_space(self, size: int) -> None:
+        disk = os.statvfs(self.path.parent)
+        free = disk.f_bavail * disk.f_frsize
+        if size + _SPARE > free:
+            raise OSError(errno.ENOSPC, f"it needs {size / MiB:,.0f} MiB, {free / MiB:,.0f} MiB are free")
+
+    def write(self, offset: int, data: Any) -> None:
+        """Writes a part at its place."""
+        view = memoryview(data)
+        with local(self.path, "written"):
+            while view:
+                done = os.pwrite(self._file, view, offset)
+                offset, view = offset + done, view[done:]
+
+    def read(self) -> Iterator[bytes]:
+        """What has been written, in order, for a checksum."""
+        with self._temporary.open("rb") as file:
+            while part := file.read(4 * MiB):
+                yield part
+
+    def finish(self, modified: datetime | None = None, *, durable: bool = False) -> None:
+        """Gives the file its name, and the time `modified`; `durable`: once it is on the disk."""
+        with local(self.path, "written"):
+            if modified is not None:
+                os.utime(self._file, (modified.timestamp(), modified.timestamp()))
+            if durable:
+                os.fsync(self._file)
+            self._close()
+            self._temporary.replace(self.path)
+
+    def discard(self) -> None:
+        """Removes what was begun, and folders made for it that are empty; never raises."""
+        self._close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+            for folder in reversed(self._made):
+                folder.rmdir()  # fails, and is left, when something else is in it by now
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = -1
+
+
+@contextlib.contextmanager
+def local(path: Path, verb: str) -> Iterator[None]:
+    """The one place where errors of the local disk become ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be {verb}",
+            cause=error.strerror or str(error),
+            next_step=_STEPS.get(error.errno or 0, f"ls -ld {path.parent}"),
+            path=str(path),
+        ) from error

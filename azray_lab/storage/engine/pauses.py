@@ -1,0 +1,46 @@
+"""Between two tries: how long to wait, shared by all threads of a client when the service asks for it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+from azray_lab.errors import CancelledError
+
+# Azure throttles with 503 as a matter of course: a first pause of 0.1 to 0.5 s, doubled up to 15 s.
+_FIRST = (0.1, 0.5)
+_LONGEST = 15.0
+TRIES = 6
+# A host that refuses will rarely be there a second later.
+TRIES_TO_CONNECT = 3
+
+
+class Pauses:
+    """Pauses with jitter. `stop` ends every pause at once with CancelledError."""
+
+    def __init__(self, stop: threading.Event | None = None, calm: list[float] | None = None) -> None:
+        self.stop = stop or threading.Event()
+        # When the next request may be sent; one cell, shared by all that `stoppable` has made.
+        self._calm = [0.0] if calm is None else calm
+
+    def stoppable(self, stop: threading.Event) -> Pauses:
+        """The same pauses, ended by `stop`."""
+        return Pauses(stop, self._calm)
+
+    def before(self) -> None:
+        """Waits while the service wants no requests at all."""
+        self._sleep(self._calm[0] - time.monotonic())
+
+    def after(self, number: int, retry_after: str = "") -> None:
+        """Waits after failure `number` (0 is the first). `retry_after`, in seconds, holds every thread back."""
+        pause = random.uniform(*_FIRST) * 2**number  # noqa: S311 - jitter is no secret
+        if retry_after.isdigit():
+            # A little more for each thread, so that they do not all come at once.
+            self._calm[0] = max(self._calm[0], time.monotonic() + min(float(retry_after), _LONGEST))
+            pause += float(retry_after)
+        self._sleep(min(pause, _LONGEST))
+
+    def _sleep(self, seconds: float) -> None:
+        if self.stop.is_set() or (seconds > 0 and self.stop.wait(seconds)):
+            raise CancelledError("the transfer was cancelled")

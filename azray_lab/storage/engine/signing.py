@@ -1,0 +1,173 @@
+"""How a request is authorised: by the account's key, a shared access signature, a token, or not at all.
+
+`signer_for` makes one of an `Account`; everything else in the engine sees the signer only. No signer shows its secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl
+
+from azray_lab.errors import CredentialError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, MutableMapping
+
+    from azray_lab.storage.credentials import Account
+
+SCOPE = "https://storage.azure.com/.default"
+# A token is renewed while the old one is still good for this many seconds: longer than any request may take.
+_EARLY = 300.0
+# "Authorize with Shared Key", the headers of the string to sign in their order:
+# https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
+_SIGNED = (
+    "Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type", "Date",
+    "If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range",
+)  # fmt: skip
+
+
+class Signer(Protocol):
+    """Authorises requests."""
+
+    def sign(self, method: str, path: str, query: MutableMapping[str, str], headers: MutableMapping[str, str]) -> None:
+        """Adds what the request needs to `query` and `headers`; `path` is percent-encoded."""
+        ...
+
+    def store_options(self) -> dict[str, Any]:
+        """The same authority as arguments of obstore's `AzureStore`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SharedKey:
+    """The account's key."""
+
+    account: str
+    key: str = field(repr=False)
+
+    def sign(self, method: str, path: str, query: MutableMapping[str, str], headers: MutableMapping[str, str]) -> None:
+        """Signs by HMAC-SHA256."""
+        values = [headers.get(name, "") for name in _SIGNED]
+        values[2] = "" if values[2] == "0" else values[2]
+        own = sorted((name.lower(), value) for name, value in headers.items() if name.lower().startswith("x-ms-"))
+        resource = f"/{self.account}{path}" + "".join(f"\n{name}:{query[name]}" for name in sorted(query))
+        text = "\n".join([method, *values, *(f"{name}:{value}" for name, value in own), resource])
+        digest = hmac.digest(base64.b64decode(self.key), text.encode(), hashlib.sha256)
+        headers["Authorization"] = f"SharedKey {self.account}:{base64.b64encode(digest).decode()}"
+
+    def store_options(self) -> dict[str, Any]:
+        """The key."""
+        return {"config": {"account_name": self.account, "account_key": self.key, "credential_type": "access_key"}}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A shared access signature."""
+
+    account: str
+    query: str = field(repr=False)
+
+    def sign(self, method: str, path: str, query: MutableMapping[str, str], headers: MutableMapping[str, str]) -> None:
+        """Adds the signature to the query."""
+        del method, path, headers
+        query.update(parse_qsl(self.query.lstrip("?"), keep_blank_values=True))
+
+    def store_options(self) -> dict[str, Any]:
+        """The signature."""
+        sas = self.query.lstrip("?")
+        return {"config": {"account_name": self.account, "sas_key": sas, "credential_type": "sas_token"}}
+
+
+class Bearer:
+    """Tokens of an identity. `credential` is any of Azure's token credentials (`get_token(scope)`)."""
+
+    def __init__(self, account: str, credential: Any) -> None:
+        self.account = account
+        self._credential = credential
+        self._lock = threading.Lock()
+        self._token = ""
+        self._until = 0.0
+
+    def token(self) -> tuple[str, float]:
+        """A token that is good for five minutes at least where the identity gives such, and when it ends (epoch)."""
+        with self._lock:
+            if time.time() > self._until - _EARLY:
+                found = self._credential.get_token(SCOPE)
+                self._token, self._until = found.token, float(found.expires_on)
+            return self._token, self._until
+
+    def forget(self) -> None:
+        """The token was refused: the next request asks for a new one."""
+        with self._lock:
+            self._until = 0.0
+
+    def sign(self, method: str, path: str, query: MutableMapping[str, str], headers: MutableMapping[str, str]) -> None:
+        """Adds the token."""
+        del method, path, query
+        headers["Authorization"] = f"Bearer {self.token()[0]}"
+
+    def store_options(self) -> dict[str, Any]:
+        """A callable that obstore asks whenever the last token is about to end."""
+        return {"config": {"account_name": self.account}, "credential_provider": self._provide}
+
+    def _provide(self) -> dict[str, Any]:
+        from datetime import datetime, timezone
+
+        token, until = self.token()
+        # Earlier than its end, so that obstore asks again in time; `token` then renews it.
+        return {"token": token, "expires_at": datetime.fromtimestamp(until - _EARLY, tz=timezone.utc)}
+
+
+@dataclass(frozen=True)
+class Anonymous:
+    """Nothing: for public containers."""
+
+    account: str
+
+    def sign(self, method: str, path: str, query: MutableMapping[str, str], headers: MutableMapping[str, str]) -> None:
+        """Adds nothing."""
+
+    def store_options(self) -> dict[str, Any]:
+        """No signature."""
+        return {"config": {"account_name": self.account, "skip_signature": True}}
+
+
+def signer_for(account: Account) -> Signer:
+    """The signer of an account; CredentialError, that quotes no secret, when its key is none."""
+    from azray_lab.storage.uri import BlobUri
+
+    name = BlobUri(endpoint=account.endpoint).account
+    if account.connection_string:
+        return _of_connection_string(_parts(account.connection_string), name, account.source)
+    if account.sas:
+        return Signature(name, account.sas)
+    credential = account.token_credential()
+    return Anonymous(name) if credential is None else Bearer(name, credential)
+
+
+def _of_connection_string(parts: Mapping[str, str], name: str, source: str) -> Signer:
+    if sas := parts.get("sharedaccesssignature"):
+        return Signature(name, sas)
+    if not (key := parts.get("accountkey", "")):
+        return Anonymous(name)
+    try:
+        base64.b64decode(key, validate=True)
+    except binascii.Error as error:
+        raise CredentialError(
+            f"the AccountKey in {source} is no key",
+            cause="it is not base64",
+            next_step="az storage account keys list --account-name ACCOUNT",
+        ) from error
+    return SharedKey(parts.get("accountname") or name, key)
+
+
+def _parts(text: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in text.split(";") if part)
+    return {name.strip().lower(): value for name, _, value in pairs}

@@ -1,0 +1,224 @@
+"""The Blob service's REST verbs by the standard library: every verb, exact errors, retries; also in forked children.
+
+`Wire` knows how to ask and what an answer means; `engine.fast` does the two verbs that move bulk data, faster.
+Reference: https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import ssl
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+from xml.sax.saxutils import escape
+
+from azray_lab.errors import StorageError
+from azray_lab.storage.engine import faults, pages
+from azray_lab.storage.engine.connections import Answer, Connections
+from azray_lab.storage.engine.model import API_VERSION, Block, Entry
+from azray_lab.storage.engine.pauses import TRIES, TRIES_TO_CONNECT, Pauses
+from azray_lab.storage.engine.signing import Bearer, Signer, signer_for
+
+if TYPE_CHECKING:
+    from azray_lab.storage.credentials import Account
+
+_SAFE = "/~-._"
+_BROKEN = (OSError, http.client.HTTPException)
+
+
+class Wire:
+    """The verbs of one account. Every one may raise CredentialError, BlobNotFoundError and StorageError."""
+
+    def __init__(
+        self, account: Account, signer: Signer | None = None, connections: Connections | None = None,
+        pauses: Pauses | None = None,
+    ) -> None:  # fmt: skip
+        self.account = account
+        self.signer = signer or signer_for(account)
+        self.connections = connections or Connections(account.endpoint)
+        self.pauses = pauses or Pauses()
+        self._base = urlsplit(account.endpoint).path
+
+    def stoppable(self, stop: threading.Event) -> Wire:
+        """The same, sharing connections, whose pauses `stop` ends."""
+        return Wire(self.account, self.signer, self.connections, self.pauses.stoppable(stop))
+
+    def place(self, container: str, name: str = "") -> str:
+        """How errors name a blob: as a URI without signature."""
+        base = self.account.endpoint if self.account.source.startswith("the URI") else "az:/"
+        path = quote(name, safe=_SAFE) if base != "az:/" else name
+        return f"{base}/{container}/{path}".rstrip("/") if name else f"{base}/{container}"
+
+    # Reading.
+
+    def read(self, container: str, name: str, start: int, end: int, etag: str = "", *, check: bool = False) -> Block:
+        """The bytes `start` to `end` (not included), fewer at the blob's end. One request.
+
+        With `etag` of that version only: StorageError when there is another one by now. `check` has the service send
+        the bytes' MD5 (at most 4 MiB) and compares it.
+        """
+        headers = {"x-ms-range": f"bytes={start}-{end - 1}"}
+        if etag:
+            headers["If-Match"] = etag
+        if check:
+            headers["x-ms-range-get-content-md5"] = "true"
+        answer = self.ask("GET", container, name, headers=headers, good=(200, 206, 416))
+        if answer.status == 416:  # noqa: PLR2004 - it begins at or behind the end, as any range of an empty blob does
+            return Block(b"", _total(answer.headers.get("content-range", "")), answer.headers.get("etag", ""))
+        if check and (md5 := answer.headers.get("content-md5")) and md5 != _md5(answer.body):
+            raise StorageError(f"{self.place(container, name)} arrived damaged", cause="its MD5 differs")
+        whole = _total(answer.headers.get("content-range", "")) or len(answer.body)
+        return Block(answer.body, whole, answer.headers.get("etag", ""))
+
+    def stat(self, container: str, name: str) -> Entry | None:
+        """The blob, None when there is none of exactly that name. One request."""
+        answer = self.ask("HEAD", container, name, good=(200, 404))
+        if answer.status == 404:  # noqa: PLR2004 - HTTP
+            if faults.code_of(answer) == "ContainerNotFound":
+                raise faults.refusal(answer, self.place(container), self.account)
+            return None
+        own = tuple(sorted(answer.headers.items()))
+        size = int(answer.headers.get("content-length", 0))
+        return Entry("blob", name, size, answer.headers.get("etag", ""), answer.headers.get("last-modified", ""), own)
+
+    def listing(self, container: str, prefix: str = "", delimiter: str = "", page: int = 5000) -> Iterator[list[Entry]]:
+        """The blobs whose names begin with `prefix`, in order, a page at a time; one request for each 5,000.
+
+        With a delimiter, what goes on behind it is one folder.
+        """
+        query = {"restype": "container", "comp": "list", "prefix": prefix, "delimiter": delimiter,
+                 "include": "metadata", "maxresults": str(page)}  # fmt: skip
+        yield from self._pages(container, query, pages.blobs)
+
+    def containers(self, prefix: str = "") -> Iterator[list[Entry]]:
+        """The account's containers, a page at a time."""
+        yield from self._pages("", {"comp": "list", "prefix": prefix}, pages.containers)
+
+    def _pages(self, container: str, query: dict[str, str], parse: Any) -> Iterator[list[Entry]]:
+        query = {name: value for name, value in query.items() if value}
+        while True:
+            answer = self.ask("GET", container, query=query)
+            entries, marker = parse(answer.body, self.place(container))
+            yield entries
+            if not marker:
+                return
+            query["marker"] = marker
+
+    # Writing.
+
+    def put(self, container: str, name: str, data: Any, headers: Mapping[str, str], *, check: bool = False) -> Entry:
+        """The whole blob in one request ("Put Blob"). `check` has the service compare an MD5."""
+        own = {"x-ms-blob-type": "BlockBlob", **headers}
+        if check:
+            own["Content-MD5"] = _md5(data)
+        answer = self.ask("PUT", container, name, headers=own, body=data, good=(201,))
+        return _written(name, len(data), answer)
+
+    def put_block(self, container: str, name: str, block: str, data: Any, *, check: bool = False) -> None:
+        """A part of a blob to be ("Put Block"); nobody sees it, and the service forgets it after a week."""
+        headers = {"Content-MD5": _md5(data)} if check else {}
+        query = {"comp": "block", "blockid": block}
+        self.ask("PUT", container, name, query=query, headers=headers, body=data, good=(201,))
+
+    def commit(self, container: str, name: str, blocks: Sequence[str], size: int, headers: Mapping[str, str]) -> Entry:
+        """Makes the blob of its blocks, at once ("Put Block List")."""
+        body = '<?xml version="1.0" encoding="utf-8"?><BlockList>'
+        body += "".join(f"<Latest>{escape(block)}</Latest>" for block in blocks) + "</BlockList>"
+        query = {"comp": "blocklist"}
+        answer = self.ask("PUT", container, name, query=query, headers=headers, body=body.encode(), good=(201,))
+        return _written(name, size, answer)
+
+    def delete(self, container: str, name: str, etag: str = "") -> bool:
+        """Removes a blob and its snapshots; False when there was none."""
+        headers = {"x-ms-delete-snapshots": "include"} | ({"If-Match": etag} if etag else {})
+        return self._unless_missing("DELETE", container, name, headers=headers)
+
+    def copy(self, container: str, name: str, source: str) -> Answer:
+        """Has the service copy the blob at the address `source` ("Copy Blob"); it may go on after the answer."""
+        return self.ask("PUT", container, name, headers={"x-ms-copy-source": source}, good=(201, 202))
+
+    def create_container(self, container: str) -> bool:
+        """Makes a container; False when it was there."""
+        answer = self.ask("PUT", container, query={"restype": "container"}, good=(201, 409))
+        if answer.status == 409 and faults.code_of(answer) != "ContainerAlreadyExists":  # noqa: PLR2004 - HTTP
+            raise faults.refusal(answer, self.place(container), self.account)
+        return answer.status == 201  # noqa: PLR2004 - HTTP
+
+    def delete_container(self, container: str) -> bool:
+        """Removes a container with all that is in it; False when there was none."""
+        return self._unless_missing("DELETE", container, query={"restype": "container"})
+
+    def _unless_missing(self, method: str, container: str, name: str = "", **options: Any) -> bool:
+        answer = self.ask(method, container, name, good=(202, 404), **options)
+        if answer.status == 404 and name and faults.code_of(answer) == "ContainerNotFound":  # noqa: PLR2004 - HTTP
+            raise faults.refusal(answer, self.place(container), self.account)
+        return answer.status == 202  # noqa: PLR2004 - HTTP
+
+    # Asking.
+
+    def address(self, container: str, name: str = "") -> str:
+        """The blob's URL, without a signature."""
+        return self.account.endpoint.removesuffix(self._base) + self._path(container, name)
+
+    def _path(self, container: str, name: str) -> str:
+        path = f"{self._base}/{quote(container, safe='$-')}" if container else f"{self._base}/"
+        return f"{path}/{quote(name, safe=_SAFE)}" if name else path
+
+    def ask(
+        self, method: str, container: str, name: str = "", *, query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None, body: Any = b"", good: tuple[int, ...] = (200,),
+    ) -> Answer:  # fmt: skip
+        """One request, tried again while there is hope; an answer whose status is in `good`, else our error."""
+        number = 0
+        while True:
+            self.pauses.before()
+            try:
+                answer = self._once(method, self._path(container, name), dict(query or {}), dict(headers or {}), body)
+            except _BROKEN as error:
+                if number + 1 >= _tries(error):
+                    raise faults.silent(error, self.account) from error
+                self.pauses.after(number)
+            else:
+                if answer.status in good:
+                    return answer
+                if answer.status == 401 and number == 0 and isinstance(self.signer, Bearer):  # noqa: PLR2004 - HTTP
+                    self.signer.forget()
+                elif answer.status not in faults.RETRIED or number + 1 >= TRIES:
+                    raise faults.refusal(answer, self.place(container, name), self.account)
+                else:
+                    self.pauses.after(number, answer.headers.get("retry-after", ""))
+            number += 1
+
+    def _once(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> Answer:
+        headers |= {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True), "User-Agent": "azray-lab"}
+        if method == "PUT":
+            headers["Content-Length"] = str(len(body))
+            headers.setdefault("Content-Type", "application/octet-stream")
+        self.signer.sign(method, path, query, headers)
+        text = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in query.items())
+        return self.connections.request(method, f"{path}?{text}" if text else path, headers, body or None)
+
+
+def _tries(error: BaseException) -> int:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return 1
+    return TRIES_TO_CONNECT if isinstance(error, ConnectionRefusedError) else TRIES
+
+
+def _total(content_range: str) -> int:
+    """The blob's size out of `bytes 0-9/100` or `bytes */100`; 0 when it is not told."""
+    total = content_range.rpartition("/")[2]
+    return int(total) if total.isdigit() else 0
+
+
+def _md5(data: Any) -> str:
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+
+
+def _written(name: str, size: int, answer: Answer) -> Entry:
+    return Entry("blob", name, size, answer.headers.get("etag", ""), answer.headers.get("last-modified", ""))
