@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -50,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     home.mkdir()
     os.environ |= {"HOME": str(home), "AZRAY_HOME": str(_root / "0"), "AZRAY_RUNTIME_DIR": str(_root)}
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", SESSION: _root.name}
+    # A shell starts its background jobs with SIGINT ignored, and what is ignored stays so in every process below.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if _required:  # public fixtures look it up themselves
         os.environ["AZRAY_REQUIRE"] = ",".join(sorted(_required))
 
