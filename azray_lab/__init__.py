@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from azray_lab.cluster import Cluster, attach, clusters, up
     from azray_lab.cluster import plan_for as plan
     from azray_lab.errors import AzRayError
+    from azray_lab.hardware import gpus
     from azray_lab.magics import load_ipython_extension, unload_ipython_extension
     from azray_lab.spec import ClusterSpec
     from azray_lab.storage.credentials import credentials
@@ -24,6 +25,7 @@ __all__ = [
     "clusters",
     "credentials",
     "filesystem",
+    "gpus",
     "load_ipython_extension",
     "plan",
     "ui",
@@ -40,6 +42,7 @@ _PLACES = {
     "clusters": ("azray_lab.cluster", "clusters"),
     "credentials": ("azray_lab.storage.credentials", "credentials"),
     "filesystem": ("azray_lab.storage.filesystem", "filesystem"),
+    "gpus": ("azray_lab.hardware", "gpus"),
     "load_ipython_extension": ("azray_lab.magics", "load_ipython_extension"),
     "plan": ("azray_lab.cluster", "plan_for"),
     "ui": ("azray_lab.widgets.form", "ui"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from azray_lab.hardware import GpuReport
     from azray_lab.jobs import Job, JobResult
     from azray_lab.spec.models import ClusterSpec
     from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, NodeStatus, State, Target
@@ -154,6 +155,12 @@ class Cluster:
         from azray_lab import jobs
 
         return jobs.list_jobs(self.endpoint)
+
+    def gpus(self) -> GpuReport:
+        """Its GPUs as they are now: types, memory, utilisation, and who holds them (five requests)."""
+        from azray_lab.hardware import reading
+
+        return reading.cluster(self.name, self.endpoint)
 
     def logs(self, node: str | None = None, *, follow: bool = False) -> Iterator[str]:
         """Lines of the nodes' logs, each as `[node] line`; with `follow` until the cluster ends."""

@@ -16,6 +16,7 @@ PUBLIC = {
     "clusters",
     "credentials",
     "filesystem",
+    "gpus",
     "load_ipython_extension",
     "plan",
     "ui",

@@ -1,0 +1,191 @@
+"""The report on GPUs: a value that was read once, and how it looks as text, HTML and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from azray_lab import views
+
+if TYPE_CHECKING:
+    from azray_lab.accelerators.devices import Device, Reason
+
+_COLUMNS = ("node", "vendor", "type", "count", "memory", "used", "temp.", "driver", "CUDA", "MIG", "NVLink", "held by")
+# What nobody told; a word would say less than an empty-looking cell, and screen readers say "dash".
+_UNTOLD = "-"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds GPUs of a node: an actor or task of Ray, or a process that Ray does not know.
+
+    `gpus` is how many it asked for (0.5 is half of one; 0 for a process), `memory` the bytes of GPU memory that its
+    process has (None when not told), `job` the id of its job and `entrypoint` what that job runs. `cell` is the
+    notebook cell that launched it, where this kernel did (`In[3], line 2`), else empty.
+    """
+
+    kind: str
+    name: str
+    id: str = ""
+    gpus: float = 0.0
+    pid: int | None = None
+    memory: int | None = None
+    job: str = ""
+    entrypoint: str = ""
+    cell: str = ""
+
+    def __str__(self) -> str:
+        amount = f" {self.gpus:g} GPU" if self.gpus else ""
+        memory = f" {_size(self.memory)}" if self.memory else ""
+        job = f" (job {self.job})" if self.job else ""
+        cell = f" from {self.cell}" if self.cell else ""
+        return f"{self.kind} {self.name}{amount}{memory}{cell}{job}"
+
+
+@dataclass(frozen=True)
+class GpuRow:
+    """The GPUs of one type on one node.
+
+    Over `devices`: the sum of memory (bytes), the mean `utilisation` (0 to 1), the highest `temperature` (degrees
+    Celsius); None where no device tells. `count` is how many there are, or how many Ray was told of: pretended GPUs
+    have no devices and no live numbers.
+    """
+
+    node: str
+    vendor: str
+    type: str
+    count: int
+    memory_used: int | None = None
+    memory_total: int | None = None
+    utilisation: float | None = None
+    temperature: float | None = None
+    driver: str = ""
+    cuda: str = ""
+    mig: tuple[str, ...] = ()
+    nvlink: int | None = None
+    holders: tuple[Holder, ...] = ()
+    pretended: bool = False
+    devices: tuple[Device, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GpuReport:
+    """The GPUs of this machine or of a cluster, as they were at `read` (seconds since 1970).
+
+    `reasons` says for each node why it has none, or fewer or less than one would think.
+    """
+
+    where: str
+    rows: tuple[GpuRow, ...] = ()
+    reasons: dict[str, tuple[Reason, ...]] = field(default_factory=dict)
+    read: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many GPUs there are, pretended ones included."""
+        return sum(row.count for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON, the document of `azray gpus --json`."""
+        return dataclasses.asdict(self)
+
+    def _title(self) -> str:
+        noun = "GPU" if self.count == 1 else "GPUs"
+        pretended = sum(row.count for row in self.rows if row.pretended)
+        told = f", {pretended} of them pretended" if 0 < pretended < self.count else ""
+        told = ", all pretended" if pretended and pretended == self.count else told
+        return f"{self.where}: {self.count or 'no'} {noun}{told}"
+
+    def __str__(self) -> str:
+        table = views.aligned([[c.upper() for c in _COLUMNS], *map(_cells, self.rows)]) if self.rows else []
+        lines = [f"  {line}" for line in [*table, *self._notes()]]
+        return "\n".join([self._title(), *lines])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        table = views.table_html(self._title(), _COLUMNS, [_cells(row) for row in self.rows])
+        notes = "".join(f"<li>{views.escape(note)}</li>" for note in self._notes())
+        return views.frame(table + (f"<ul>{notes}</ul>" if notes else ""))
+
+    def _notes(self) -> list[str]:
+        problems = [f"{row.node}: {problem}" for row in self.rows for problem in row.problems]
+        # A cluster of a hundred nodes says the same thing once.
+        same: dict[str, list[str]] = {}
+        for node, reasons in self.reasons.items():
+            for reason in reasons:
+                same.setdefault(str(reason), []).append(node)
+        return problems + [f"{_names(nodes)}: {text}" for text, nodes in same.items()]
+
+
+def _names(nodes: Sequence[str], shown: int = 4) -> str:
+    more = f" and {len(nodes) - shown} more" if len(nodes) > shown else ""
+    return ", ".join(nodes[:shown]) + more
+
+
+def _cells(row: GpuRow) -> tuple[str, ...]:
+    kind = f"{row.type or 'unknown'} (pretended)" if row.pretended else row.type or _UNTOLD
+    return (
+        row.node,
+        row.vendor or _UNTOLD,
+        kind,
+        str(row.count),
+        _memory(row),
+        _UNTOLD if row.utilisation is None else f"{row.utilisation:.0%}",
+        _UNTOLD if row.temperature is None else f"{row.temperature:.0f} °C",
+        row.driver or _UNTOLD,
+        row.cuda or _UNTOLD,
+        ", ".join(row.mig) or _UNTOLD,
+        _UNTOLD if row.nvlink is None else f"{row.nvlink} links",
+        "; ".join(map(str, row.holders)) or _UNTOLD,
+    )
+
+
+def _memory(row: GpuRow) -> str:
+    if row.memory_total is None:
+        return _UNTOLD
+    used = "?" if row.memory_used is None else _size(row.memory_used)
+    return f"{used} of {_size(row.memory_total)}"
+
+
+def _size(value: int) -> str:
+    """Bytes for people: `512 MiB`, `79.6 GiB`."""
+    return f"{value / 2**30:.1f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
+
+
+def row_of(node: str, devices: Sequence[Device], holders: Iterable[Holder] = (), **changes: Any) -> GpuRow:
+    """The row of devices of one vendor and type."""
+    first = devices[0]
+    used = [d.memory_used for d in devices if d.memory_used is not None]
+    total = [d.memory_total for d in devices if d.memory_total is not None]
+    busy = [d.utilisation for d in devices if d.utilisation is not None]
+    warm = [d.temperature for d in devices if d.temperature is not None]
+    links = [d.nvlink for d in devices if d.nvlink is not None]
+    row = GpuRow(
+        node=node,
+        vendor=first.vendor,
+        type=first.type or first.name,
+        count=len(devices),
+        memory_used=sum(used) if used else None,
+        memory_total=sum(total) if total else None,
+        utilisation=sum(busy) / len(busy) if busy else None,
+        temperature=max(warm) if warm else None,
+        driver=first.driver,
+        cuda=first.cuda,
+        mig=_counted([d.mig for d in devices if d.mig]),
+        nvlink=sum(links) if links else None,
+        holders=tuple(holders),
+        pretended=first.pretended,
+        devices=tuple(devices),
+        problems=tuple(f"GPU {d.index}: {d.problem}" for d in devices if d.problem),
+    )
+    return dataclasses.replace(row, **changes)
+
+
+def _counted(profiles: Sequence[str]) -> tuple[str, ...]:
+    kinds = dict.fromkeys(profiles)
+    return tuple(f"{profiles.count(kind)} x {kind}" if profiles.count(kind) > 1 else kind for kind in kinds)
