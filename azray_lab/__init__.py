@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from azray_lab.errors import AzRayError
     from azray_lab.hardware import gpus
     from azray_lab.magics import load_ipython_extension, unload_ipython_extension
+    from azray_lab.mounting import mount, mounts, unmount
     from azray_lab.spec import ClusterSpec
     from azray_lab.storage.credentials import credentials
     from azray_lab.storage.filesystem import filesystem
@@ -27,9 +28,12 @@ __all__ = [
     "filesystem",
     "gpus",
     "load_ipython_extension",
+    "mount",
+    "mounts",
     "plan",
     "ui",
     "unload_ipython_extension",
+    "unmount",
     "up",
 ]
 
@@ -44,9 +48,12 @@ _PLACES = {
     "filesystem": ("azray_lab.storage.filesystem", "filesystem"),
     "gpus": ("azray_lab.hardware", "gpus"),
     "load_ipython_extension": ("azray_lab.magics", "load_ipython_extension"),
+    "mount": ("azray_lab.mounting", "mount"),
+    "mounts": ("azray_lab.mounting", "mounts"),
     "plan": ("azray_lab.cluster", "plan_for"),
     "ui": ("azray_lab.widgets.form", "ui"),
     "unload_ipython_extension": ("azray_lab.magics", "unload_ipython_extension"),
+    "unmount": ("azray_lab.mounting", "unmount"),
     "up": ("azray_lab.cluster", "up"),
 }
 

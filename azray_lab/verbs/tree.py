@@ -34,6 +34,9 @@ VERBS = {
     "extend": "azray_lab.verbs.extend",
     "down": "azray_lab.verbs.down",
     "blob": "azray_lab.verbs.blob",
+    "mount": "azray_lab.verbs.mount",
+    "unmount": "azray_lab.verbs.unmount",
+    "mounts": "azray_lab.verbs.mounts",
     "spec": "azray_lab.verbs.spec",
     "completion": "azray_lab.verbs.completion",
 }
@@ -58,6 +61,9 @@ SHORT_HELP = {
     "extend": "Let a cluster live longer than its lease says.",
     "down": "End a cluster and prove that nothing is left.",
     "blob": "List and copy blobs.",
+    "mount": "Make a Blob container appear as a folder.",
+    "unmount": "Unmount a folder.",
+    "mounts": "List mounted containers and how they are.",
     "spec": "Show the spec filled in, or its JSON Schema.",
     "completion": "Print the script that makes a shell complete azray.",
 }

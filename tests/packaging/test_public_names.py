@@ -18,9 +18,12 @@ PUBLIC = {
     "filesystem",
     "gpus",
     "load_ipython_extension",
+    "mount",
+    "mounts",
     "plan",
     "ui",
     "unload_ipython_extension",
+    "unmount",
     "up",
 }
 
