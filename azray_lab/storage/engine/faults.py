@@ -125,7 +125,7 @@ def changed(place: str, reason: str) -> StorageError:
 
 def check_address(account: Account) -> str:
     """The step when nothing good is at the account's address."""
-    if account.source.startswith("the URI"):
+    if "the URI" in account.source:
         return "check the address"
     return f"check the address in {account.source}"
 

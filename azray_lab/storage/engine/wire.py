@@ -50,7 +50,7 @@ class Wire:
 
     def place(self, container: str, name: str = "") -> str:
         """How errors name a blob: as a URI without signature."""
-        base = self.account.endpoint if self.account.source.startswith("the URI") else "az:/"
+        base = self.account.endpoint if "the URI" in self.account.source else "az:/"
         path = quote(name, safe=_SAFE) if base != "az:/" else name
         return f"{base}/{container}/{path}".rstrip("/") if name else f"{base}/{container}"
 
