@@ -25,6 +25,7 @@
     |   `-- PackageTooLargeError     a working directory is above Ray's limit
     |-- DeadlineError                something was waited for longer than allowed
     |-- CancelledError               the user or another command ended the operation   exit code 130
+    |-- DeclinedError                the user was asked, and the answer was no
     `-- MissingExtraError            an optional part is not installed (also an ImportError)
 
 An error says what happened and to what (the message), why (`cause`), and what to do next (`next_step`); `facts` holds
@@ -186,6 +187,10 @@ class CancelledError(AzRayError):
     """The user or another command ended the operation; what it had made is removed again."""
 
     exit_code = 130
+
+
+class DeclinedError(AzRayError):
+    """The user was asked, and the answer was no; nothing was changed."""
 
 
 class MissingExtraError(AzRayError, ImportError):

@@ -27,6 +27,11 @@ class Plan:
     body: TargetPlan
     expected_seconds: float | None
 
+    @property
+    def exit_code(self) -> int:
+        """1 where `up` would fail: something blocks it, or the cluster would have to be replaced; else 0."""
+        return 1 if self.body.blockers or self.action == "replace" else 0
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain JSON, with the exact command of each node."""
         return {

@@ -31,10 +31,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(words, TerminalFace(words))
         sys.stdout.flush()
     except BrokenPipeError:
-        # `azray list | head -1`: nobody reads any more. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # `azray list | head -1`: nobody reads any more.
+        _drop_stdout()
+        return 1
+    except OSError as error:
+        if not _stdout_is_lost():
+            raise
+        _drop_stdout()
+        sys.stderr.write(f"azray: the output cannot be written: {error.strerror}. Next: write it to another place\n")
         return 1
     return code
+
+
+def _stdout_is_lost() -> bool:
+    """Whether stdout takes not even one more line, as on a full disk; an error of another file is a bug."""
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except OSError:
+        return True
+    return False
+
+
+def _drop_stdout() -> None:
+    # Python would try, and complain, once more when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: Sequence[str], face: TerminalFace) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 from azray_lab.cli.drawing import EventLines, PlainLines
 from azray_lab.errors import UsageError
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 # How often an operation is drawn, in seconds: fast enough for the eye, slow enough for one core.
 _EVERY = 0.1
+# Control sequences of ECMA-48: colours and cursor (CSI), titles and links (OSC), the two-character ones.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
 
 class TerminalFace:
@@ -64,12 +67,12 @@ class TerminalFace:
         return detach(name, self._words)
 
     def say(self, text: str) -> None:
-        """Writes a line to stderr."""
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a terminal's face prints
+        """Writes a line to stderr, without colours where that is no terminal."""
+        print(_for(sys.stderr, text), file=sys.stderr, flush=True)  # noqa: T201 - a terminal's face prints
 
     def write(self, text: str) -> None:
-        """Writes `text` to stdout as it is."""
-        sys.stdout.write(text)
+        """Writes `text` to stdout as it is; without colours and cursor movements where that is no terminal."""
+        sys.stdout.write(_for(sys.stdout, text))
         sys.stdout.flush()
 
     def confirm(self, question: str) -> bool:
@@ -119,6 +122,10 @@ class TerminalFace:
         elif self.json or "--json" in own:
             _print_json({"error": error.to_dict()}, indent=2)
         self.say(f"azray: {error}")
+
+
+def _for(stream: TextIO, text: str) -> str:
+    return text if stream.isatty() else _ESCAPES.sub("", text)
 
 
 def plain(value: Any) -> Any:

@@ -67,6 +67,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     *,
     text: str | None = None,
+    typed: Mapping[str, str] | None = None,
     arguments: Mapping[str, Any] | None = None,
 ) -> LoadedSpec:
     """The spec of a YAML file, of the environment, of flags and arguments; the later wins.
@@ -74,7 +75,8 @@ def load(
     `file`: a path; None means AZRAY_SPEC, else `azray.yaml` in the working directory, else no file. A mapping or a spec
     is taken as it is, without environment. `text` is YAML that stands in for the file, such as a notebook's cell.
     `flags` are values by dotted key (`{"lease.idle": "30m", "workers.gpu.count": 2}`); one that is text is read as the
-    environment's are. `arguments` are those of a Python call. `environ` stands in for the process's.
+    environment's are; `typed` says by key how the user wrote it (`{"lease.idle": "--idle"}`). `arguments` are those of
+    a Python call. `environ` stands in for the process's.
 
     SpecError names file, line, column, key, the nearest valid key and an example, for all that is wrong at once.
     """
@@ -83,7 +85,7 @@ def load(
         for given in _from_environment(settings.spec_environment(environ)):
             _assign_text(layers, given, join="__")
     for key, value in (flags or {}).items():
-        place = Place(f"flag {key}" if "." in key else f"flag --{key}")
+        place = Place(f"flag {(typed or {}).get(key) or (key if '.' in key else f'--{key}')}")
         if isinstance(value, str):
             _assign_text(layers, Assignment(key, value, place))
         else:

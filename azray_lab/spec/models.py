@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
-from azray_lab.spec.quantities import Duration, Size
+from azray_lab.spec.quantities import Duration, Size, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -196,6 +196,14 @@ class LocalSpec(Model):
     dashboard_port: StrictInt | None = Field(default=None, ge=1024, le=65535, examples=[8265])
     """The dashboard's port; default: any free one."""
     object_store_directory: str | None = Field(default=None, pattern=ABSOLUTE_PATTERN, examples=["/mnt/scratch"])
+    @model_validator(mode="after")
+    def _idle_within_max(self) -> LeaseSpec:
+        if self.idle and self.max and self.idle > self.max:
+            idle, longest = format_duration(self.idle), format_duration(self.max)
+            words = f"{idle} is above lease.max, {longest}, so the cluster would never idle that long"
+            raise _wrong(words, "make idle at most max, or leave one of them out", "idle")
+        return self
+
     """Where object stores are mapped when /dev/shm is too small; slower on a disk."""
 
 
@@ -283,3 +291,10 @@ class ClusterSpec(Model):
 
 SHORTHANDS = (_gpus, _groups, _regions)
 """The functions that turn a short form into the long one; each leaves a long form as it is."""
+
+SHORT_FORMS = {
+    "workers": "a number, or a list of groups",
+    "gpus": "a number, or a mapping of keys to values",
+    "region": "a region's name, or a list of them",
+}
+"""By field: what may stand there, in the short form or in the long one."""

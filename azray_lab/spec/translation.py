@@ -113,7 +113,10 @@ def _cause(detail: ErrorDetails, context: dict[str, Any]) -> str:
         "value_error": lambda: str(context["error"]),
     }
     kind = detail["type"]
-    return words[kind]() if kind in words else _KINDS.get(kind, detail["msg"])
+    if kind in words:
+        return words[kind]()
+    short = models.SHORT_FORMS.get(str(detail["loc"][-1])) if kind in _KINDS and detail["loc"] else None
+    return f"it must be {short}" if short else _KINDS.get(kind, detail["msg"])
 
 
 def _choices(context: dict[str, Any]) -> list[str]:

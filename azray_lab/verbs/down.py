@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from azray_lab import views
-from azray_lab.errors import CancelledError
+from azray_lab.errors import DeclinedError
 from azray_lab.verbs.clusters import find
 from azray_lab.verbs.face import Face, cluster_argument, pass_face, verb
 
@@ -18,6 +18,6 @@ def command(face: Face, name: str, *, yes: bool) -> views.View:
     """End a cluster and prove that nothing is left."""
     cluster = find(name)
     if not yes and not face.confirm(f"End the cluster {name!r} and everything that runs on it?"):
-        raise CancelledError(f"{name} was left as it is", cause="the answer was no")
+        raise DeclinedError(f"nothing was done; cluster {name} is as it was", cause="the answer was no")
     face.follow(cluster.down_operation())
     return views.View({"name": name, "state": "down"}, f"{name} is down; nothing of it is left")

@@ -26,7 +26,7 @@ def show(face: Face, /, *, file: str | None, settings: tuple[str, ...], **option
     from azray_lab.spec.loading import load
     from azray_lab.spec.writing import flow
 
-    loaded = load(file, text=face.cell, flags=flags(options, settings))
+    loaded = load(file, text=face.cell, **flags(options, settings))
     rows = [(s.key, "-" if s.value is None else flow(s.value), s.source) for s in loaded.settings]
     return Table(f"The spec of {loaded.spec.name}", ("key", "value", "source"), rows, data=loaded.to_dict())
 

@@ -43,13 +43,18 @@ def read(face: Face, *, file: str | None, settings: tuple[str, ...], **options: 
 
     if face.cell is not None and file:
         raise UsageError("give the spec either in the cell or with --file, not both", next_step="leave out --file")
-    return load(file, text=face.cell, flags=flags(options, settings)).spec
+    return load(file, text=face.cell, **flags(options, settings)).spec
 
 
 def flags(options: Mapping[str, Any], settings: tuple[str, ...]) -> dict[str, Any]:
-    """The options that were given, by the key of the spec that each sets (`lease.idle`)."""
-    given = {_KEYS[name]: value for name, value in options.items() if value is not None}
-    return given | dict(_pair(setting) for setting in settings)
+    """The options that were given, as `load` takes them: by the key that each sets (`lease.idle`), and as typed."""
+    given = {name: value for name, value in options.items() if value is not None}
+    pairs = dict(_pair(setting) for setting in settings)
+    typed = {_KEYS[name]: "--max" if name == "max_age" else f"--{name}" for name in given}
+    return {
+        "flags": {_KEYS[name]: value for name, value in given.items()} | pairs,
+        "typed": typed | {key: f"--set {key}" for key in pairs},
+    }
 
 
 def _pair(setting: str) -> tuple[str, str]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from azray_lab import registry
+from azray_lab.targets.base import Handle
 from azray_lab.verbs.tree import SHORT_HELP, VERBS
 
 PROGRAM = str(Path(__file__).parent / "programs" / "azray_count.py")
@@ -231,6 +233,50 @@ def test_terminal_asks(folder, keys, said):
     assert code == 0
     assert "Really? [y/N]" in written
     assert written.rstrip().endswith(said)
+
+
+def test_down_that_is_declined_does_nothing(fresh_home):
+    """A no to `azray down` ends with 1, not with an interrupt's 130, says that nothing was done, and nothing was."""
+    registry.save(Handle("a", "local", "id", {"name": "a"}, 0.0, details={"state_dir": str(fresh_home / "a")}))
+    code, written = on_terminal(["down", "a"], b"n\n")
+    assert code == 1
+    assert "azray: nothing was done; cluster a is as it was: the answer was no" in written
+    assert registry.names() == ["a"]
+
+
+def test_colours_are_for_terminals(azray_count, folder):
+    """Control sequences in what a verb writes or says reach a terminal, and neither a pipe nor a file."""
+    (folder / "go").touch()
+    shown = azray_count("count", str(folder), "--colours")
+    assert shown.out == "red line link\ncounted 2\n"
+    assert "red line link\n" in shown.err
+    _, written = on_terminal(["count", str(folder), "--colours"])
+    assert "\x1b[1;31mred\x1b[0m" in written
+
+
+@pytest.mark.parametrize("words", [["--help"], ["spec", "schema", "--json"], ["completion", "bash"]])
+def test_full_disk_is_one_line(words):
+    """Output that cannot be written ends with 1 and one line, whoever wrote it."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "azray_lab", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    said = "azray: the output cannot be written: No space left on device. Next: write it to another place\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_blocked_plan_fails_and_is_shown(azray):
+    """A plan that `up` could not carry out ends with 1, with the plan on stdout; one that it could ends with 0."""
+    blocked = azray("plan", "--workers", "999")
+    assert blocked.code == 1
+    assert blocked.out.splitlines()[1].startswith("  blocked: ")
+    assert azray("plan", "--workers", "999", "--json").document["blockers"]
+    assert azray("plan", "--set", "head.cpus=1", "--set", "head.object_store_memory=80MiB").code == 0
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -60,6 +60,13 @@ _mount = _some(
 )
 _regions = st.sampled_from(["uksouth", "swedencentral"])
 
+
+def _idle_is_within_max(lease: dict[str, Any]) -> bool:
+    return len(lease) < 2 or parse_duration(lease["idle"]) <= parse_duration(lease["max"])
+
+
+_leases = _some({}, {"idle": _durations, "max": _durations}).filter(_idle_is_within_max)
+
 specs = _some(
     {},
     {
@@ -68,7 +75,7 @@ specs = _some(
         "head": _some({}, _node),
         "workers": st.integers(0, 1000) | _groups,
         "mounts": st.lists(_mount, max_size=2, unique_by=lambda mount: mount["path"]),
-        "lease": _some({}, {"idle": _durations, "max": _durations}),
+        "lease": _leases,
         "env": st.dictionaries(st.from_regex(r"[B-Z_]{1,8}", fullmatch=True), st.text(max_size=5), max_size=2),
         "azure": _some(
             {}, {"region": _regions | st.lists(_regions, max_size=3), "resource_group": st.just("team-a-rg")}

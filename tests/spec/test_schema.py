@@ -95,7 +95,7 @@ def test_every_field_has_words_and_examples_that_are_valid(loc):
                 tree["count"] = 1
             if isinstance(tree, dict) and part == "type":
                 tree["count"] = 1
-            if isinstance(tree, dict) and loc[0] == "mounts" and part in ("uri", "path", "profile"):
+            if isinstance(tree, dict) and loc[0] == "mounts" and part == loc[-1] != "mounts":
                 tree = {"uri": "az://a", "path": "/a"} | tree
         assert isinstance(tree, dict)
         VALIDATOR.validate(tree)
@@ -118,7 +118,7 @@ def test_spec_show_tells_values_and_sources(design, monkeypatch):
     assert shown.returncode == 0, shown.stderr
     answer = json.loads(shown.stdout)
     assert answer["spec"]["workers"][1]["max"] == 5
-    assert answer["sources"]["workers.gpu.max"] == "flag workers.gpu.max"
+    assert answer["sources"]["workers.gpu.max"] == "flag --set workers.gpu.max"
     assert answer["sources"]["name"] == "flag --name"
     assert answer["sources"]["lease.max"] == "environment AZRAY_LEASE__MAX"
     assert answer["sources"]["lease.idle"] == "azray.yaml:9:15"

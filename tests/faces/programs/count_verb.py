@@ -16,6 +16,9 @@ from azray_lab.verbs.face import Face, pass_face, verb
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# A colour, a cursor movement, a window's title and a link, as programs write them.
+COLOURED = "\x1b[1;31mred\x1b[0m \x1b[2Kline \x1b]0;title\x07\x1b]8;;http://a/\x1b\\link\x1b]8;;\x1b\\\n"
+
 tree.VERBS["count"] = __name__
 tree.SHORT_HELP["count"] = "Count."
 
@@ -48,12 +51,16 @@ def task(folder: Path, *, fail: bool) -> Task[int]:
 @click.option("--fail", is_flag=True)
 @click.option("--ask", is_flag=True)
 @click.option("--bug", is_flag=True)
+@click.option("--colours", is_flag=True)
 @click.option("--no-wait", is_flag=True)
 @pass_face
 def command(face: Face, /, folder: Path, **options: bool) -> Any:
     """Count."""
     if options["bug"]:
         raise ZeroDivisionError
+    if options["colours"]:
+        face.write(COLOURED)
+        face.say(COLOURED.strip())
     if options["ask"] and not face.confirm("Really?"):
         return views.View({"answer": "no"}, "no")
     then: Callable[[int], views.View] = lambda n: views.View({"count": n}, f"counted {n}")  # noqa: E731
