@@ -126,6 +126,8 @@ def named(annotation: Any) -> str:
         tuple: lambda: f"list of {named(arguments[0])}",
         dict: lambda: f"mapping of text to {named(arguments[1])}",
     }
+    if typing.get_origin(inner) in {typing.Union, types.UnionType}:
+        return " or ".join(named(argument) for argument in arguments)
     return words.get(typing.get_origin(inner), lambda: WORDS[inner])()
 
 

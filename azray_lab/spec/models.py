@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from azray_lab.spec.quantities import Duration, Size, format_duration
@@ -160,6 +169,23 @@ class MountSpec(Model):
     """Where it appears, absolute."""
     profile: Literal["dataset", "checkpoints", "models", "shared"] = Field(default="shared", examples=["dataset"])
     """How the mount is tuned."""
+    engine: Literal["auto", "blobfuse2", "hydrate"] = Field(default="auto", examples=["hydrate"])
+    """`blobfuse2`, or `hydrate` for a read-only copy on the local disk; `auto` looks at the data."""
+    access: Literal["auto", "sequential", "random"] = Field(default="auto", examples=["random"])
+    """How large files are read: as a whole, or in pieces, such as columns of Parquet."""
+    fallback: Literal["none", "copy"] = Field(default="none", examples=["copy"])
+    """Where FUSE cannot work: fail, or bring a read-only copy."""
+    read_only: StrictBool | None = Field(default=None, examples=[True])
+    """Whether nothing may be written; default: yes for `dataset` and `models`."""
+    options: dict[str, StrictBool | StrictInt | str] = Field(default={}, examples=[{"block_cache.prefetch": 16}])
+    """Settings of blobfuse2's own, by `section.key`."""
+
+    @field_validator("uri")
+    @classmethod
+    def _no_signature(cls, value: str) -> str:
+        if "sig=" in value.lower():
+            raise ValueError("a signature is a secret and does not belong into a spec; set AZURE_STORAGE_SAS_TOKEN")
+        return value
 
 
 class LeaseSpec(Model):
