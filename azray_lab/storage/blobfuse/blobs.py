@@ -1,19 +1,21 @@
-"""The blobs below a URI: listed, and fetched into a folder. The only place of this package that talks to Blob."""
+"""The blobs below a URI: listed, and fetched into a folder, by the engine. Imports it when it is needed only."""
 
 from __future__ import annotations
 
+import functools
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from azray_lab.storage.listing import inside
-from azray_lab.storage.places import Blob, LocalFile
-from azray_lab.storage.services import Services
-from azray_lab.storage.transfer import Item, Meter, transfer
-
 if TYPE_CHECKING:
     from azray_lab.operation import Operation, Stage
     from azray_lab.storage.uri import BlobUri
+
+_MIB = 1024 * 1024
+# What one file may hold in memory while it is under way; larger ones travel in ranges of this size.
+_RANGE = 4 * _MIB
 
 
 class Found(NamedTuple):
@@ -24,12 +26,20 @@ class Found(NamedTuple):
     etag: str
 
 
+def _prefix(uri: BlobUri) -> str:
+    return f"{uri.path.rstrip('/')}/" if uri.path else ""
+
+
 def listed(uri: BlobUri, environ: Mapping[str, str] | None = None) -> Iterator[Found]:
     """Every blob below `uri`; one request for each 5,000 names. Our errors, as `azray blob ls` has them."""
-    prefix = f"{uri.path.rstrip('/')}/" if uri.path else ""
-    with Services(environ) as services:
-        for entry in inside(services, uri, recursive=True):
-            yield Found(entry.uri.path[len(prefix) :], entry.size or 0, entry.etag)
+    from azray_lab.storage.engine import engine_for
+
+    prefix = _prefix(uri)
+    for entry in engine_for(uri, environ).list(uri.container, prefix):
+        # A folder of an account with a hierarchical namespace, or a marker that some tools leave for one.
+        marker = entry.name.endswith("/") or (not entry.size and entry.metadata.get("hdi_isfolder") == "true")
+        if entry.kind == "blob" and not marker:
+            yield Found(entry.name[len(prefix) :], entry.size, entry.etag)
 
 
 def fetch(
@@ -41,24 +51,29 @@ def fetch(
     done: Callable[[Found], None],
     environ: Mapping[str, str] | None = None,
 ) -> None:
-    """Brings `wanted` into `folder`, each file whole or not at all; `done` is told of each that is there."""
-    meter = Meter(stage, len(wanted), sum(blob.size for blob in wanted))
-    with Services(environ) as services:
-        transfer((_item(services, uri, blob, folder, done) for blob in wanted), meter, operation)
+    """Brings `wanted` into `folder`, each file whole or not at all, 64 at a time.
 
+    `done` is told of each that is there, with the version that came. One that is gone by now is left out.
+    """
+    from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.engine.flights import Job, fly
 
-def _item(services: Services, uri: BlobUri, blob: Found, folder: Path, done: Callable[[Found], None]) -> Item:
-    return Item(Blob(services, uri / blob.name, blob.etag), _Told(folder / blob.name, blob, done), blob.size)
+    stop = threading.Event()
+    engine = engine_for(uri, environ).stoppable(stop)
+    total, there, files, told, began = sum(blob.size for blob in wanted), 0, 0, -1, time.monotonic()
 
+    def one(blob: Found) -> Found | None:
+        entry = engine.get_file(uri.container, f"{_prefix(uri)}{blob.name}", folder / blob.name)
+        return Found(blob.name, entry.size, entry.etag) if entry is not None else None
 
-class _Told(LocalFile):
-    """A file that tells when it is there."""
-
-    def __init__(self, path: Path, blob: Found, done: Callable[[Found], None]) -> None:
-        super().__init__(path)
-        self._blob, self._done = blob, done
-
-    def finish(self) -> None:
-        """Gives the file its name, and tells."""
-        super().finish()
-        self._done(self._blob)
+    jobs = (Job(functools.partial(one, blob), min(blob.size, _RANGE)) for blob in wanted)
+    for came in fly(jobs, operation.check, stop):
+        if came is None:
+            continue
+        done(came)
+        there, files = there + came.size, files + 1
+        if (percent := 100 * files // len(wanted)) != told:
+            told = percent
+            rate = there / max(time.monotonic() - began, 1e-6)
+            words = f"{files:,} of {len(wanted):,} files, {rate / _MIB:.1f} MiB/s"
+            stage.progress(files / len(wanted), words, files=files, bytes=there, total=total, rate=round(rate))

@@ -88,6 +88,20 @@ def check_override(key: str, value: Any) -> tuple[str, Value]:
     return key, value
 
 
+def check_layers(overrides: Mapping[str, Value], layers: Iterable[str]) -> None:
+    """UsageError for a setting of a layer that the mount does not have, which blobfuse2 would not look at."""
+    caches = {"file_cache", "block_cache", "xload"}
+    for key in overrides:
+        section = key.partition(".")[0]
+        if section in caches and section not in layers:
+            there = next(iter(caches & set(layers)), "none")
+            raise UsageError(
+                f"{key} has no effect here",
+                cause=f"the cache of this mount is {there}",
+                next_step="azray mount --explain, or another --profile",
+            )
+
+
 def overridden(settings: Iterable[Setting], overrides: Mapping[str, Value]) -> list[Setting]:
     """`settings` with the user's values in place of ours, and those that we do not set behind them."""
     left = dict(check_override(key, value) for key, value in overrides.items())

@@ -29,8 +29,9 @@ _BUSY = ("busy", "in use")
 
 def settings_of(record: Record, capacity: Capacity) -> list[profiles.Setting]:
     """Every setting of the mount with its reason, the user's own included."""
-    ours = profiles.settings(_wish(record), capacity, record.cache)
-    return config.overridden(ours, record.overrides)
+    wish = _wish(record)
+    config.check_layers(record.overrides, profiles.components(wish))
+    return config.overridden(profiles.settings(wish, capacity, record.cache), record.overrides)
 
 
 def _wish(record: Record) -> profiles.Wish:

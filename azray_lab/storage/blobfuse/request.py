@@ -84,14 +84,16 @@ class Look:
     def __str__(self) -> str:
         mean = self.size / max(self.blobs, 1)
         size = f"{mean / MIB:.1f} MiB" if mean >= MIB else f"{mean / 1024:.0f} KiB"
-        return f"{'' if self.complete else 'more than '}{self.blobs:,} blobs of {size} on average"
+        count = "1 blob" if self.blobs == 1 else f"{self.blobs:,} blobs"
+        return f"{'' if self.complete else 'more than '}{count} of {size} on average"
 
 
 def look(blobs: Iterable[Found], seconds: float = LOOK_SECONDS) -> Look:
-    """Looks at `blobs` (a listing under way) for at most about `seconds`."""
+    """Looks at `blobs` (a listing under way) for at most about `seconds` after the first one came."""
     count = size = pieces = 0
-    end = time.monotonic() + seconds
+    end = float("inf")
     for blob in blobs:
+        end = min(end, time.monotonic() + seconds)
         count, size = count + 1, size + blob.size
         pieces += blob.size if blob.name.lower().endswith(_RANDOM) else 0
         if time.monotonic() > end:

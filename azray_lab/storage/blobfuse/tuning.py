@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,8 @@ out, share = {}, seconds / 3
 if large:
     limit = time.monotonic() + share
     out["random"] = until(limit, lambda data: 1, pieces(large[-1:]))
+    with open(os.path.join(folder, large[-1]), "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     limit = time.monotonic() + share
     out["sequential"] = until(limit, whole, large)
 if small:
@@ -157,9 +159,11 @@ def _measure(
         memory = int(psutil.Process(record.pid).memory_info().rss) if record.pid else 0
         if took and small:  # a copy is made before the first file is read: that is its first epoch
             figures["files"] = len(small) / (took + len(small) / max(figures.get("files", 1.0), 1.0))
-        return Measured(plain.profile, plain.engine, plain.access, **figures, memory=memory)
+        sequential, pieces = figures.get("sequential", 0.0), figures.get("random", 0.0)
+        files = figures.get("files", 0.0)
+        return replace(plain, sequential=sequential, random=pieces, files=files, memory=memory)
     except AzRayError as error:
-        return Measured(plain.profile, plain.engine, plain.access, problem=error.message)
+        return replace(plain, problem=error.message)
     finally:
         with operation.shielded():
             if mounts.records.get(str(base / "m")):
