@@ -196,6 +196,14 @@ class LeaseSpec(Model):
     max: Duration | None = Field(default=None, examples=["8h"])
     """End the cluster when it is that old, whatever it does; unset: never."""
 
+    @model_validator(mode="after")
+    def _idle_within_max(self) -> LeaseSpec:
+        if self.idle and self.max and self.idle > self.max:
+            idle, longest = format_duration(self.idle), format_duration(self.max)
+            words = f"{idle} is above lease.max, {longest}, so the cluster would never idle that long"
+            raise _wrong(words, "make idle at most max, or leave one of them out", "idle")
+        return self
+
 
 def _regions(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
@@ -222,14 +230,6 @@ class LocalSpec(Model):
     dashboard_port: StrictInt | None = Field(default=None, ge=1024, le=65535, examples=[8265])
     """The dashboard's port; default: any free one."""
     object_store_directory: str | None = Field(default=None, pattern=ABSOLUTE_PATTERN, examples=["/mnt/scratch"])
-    @model_validator(mode="after")
-    def _idle_within_max(self) -> LeaseSpec:
-        if self.idle and self.max and self.idle > self.max:
-            idle, longest = format_duration(self.idle), format_duration(self.max)
-            words = f"{idle} is above lease.max, {longest}, so the cluster would never idle that long"
-            raise _wrong(words, "make idle at most max, or leave one of them out", "idle")
-        return self
-
     """Where object stores are mapped when /dev/shm is too small; slower on a disk."""
 
 
