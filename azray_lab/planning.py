@@ -51,7 +51,7 @@ class Plan:
         return lines + [f"  note: {note}" for note in self.body.notes]
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        return [(n.name, n.group, views.resources(n.resources)) for n in self.body.nodes]
+        return [(n.name, n.group, views.resources(n.resources, n.labels)) for n in self.body.nodes]
 
     def __str__(self) -> str:
         table = views.aligned([[c.upper() for c in _COLUMNS], *self._rows()]) if self.body.nodes else []

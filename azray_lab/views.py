@@ -264,6 +264,8 @@ class NodeView(Protocol):
     @property
     def resources(self) -> Mapping[str, float]: ...  # noqa: D102
     @property
+    def labels(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
     def reason(self) -> str: ...  # noqa: D102
 
 
@@ -303,7 +305,7 @@ _NODE_COLUMNS = ("node", "role", "state", "resources", "reason")
 
 def status(state: StatusView) -> View:
     """A cluster as it is: one line, where it answers, and its nodes."""
-    rows = [(n.name, n.role, n.state, resources(n.resources), n.reason) for n in state.nodes]
+    rows = [(n.name, n.role, n.state, resources(n.resources, n.labels), n.reason) for n in state.nodes]
     facts = [("address", state.address), ("dashboard", state.dashboard_url), ("lease", _lease(state))]
     return View(state.to_dict(), _status_text(state, facts, rows), _status_html(state, facts, rows))
 
@@ -330,10 +332,17 @@ def _status_html(state: StatusView, facts: list[tuple[str, str]], rows: Sequence
     return frame(head + (f"<ul>{items}</ul>" if items else "") + table_html("nodes", _NODE_COLUMNS, rows))
 
 
-def resources(amounts: Mapping[str, float]) -> str:
-    """What a node has, as people read it: `CPU 2, memory 5.5 GiB`."""
+# What says on a node that its GPUs are pretended (`accelerators.labels`, which is above this room).
+_GPUS_LABEL, _PRETENDED = "azray.io/gpus", "pretended"
+
+
+def resources(amounts: Mapping[str, float], labels: Mapping[str, str]) -> str:
+    """What a node has, as people read it: `CPU 2, GPU 1 (pretended), memory 5.5 GiB`; `labels` are the node's."""
     shown = {name: amount for name, amount in amounts.items() if not name.startswith(("node:", "object_store"))}
-    return ", ".join(_resource(name, amount) for name, amount in sorted(shown.items()))
+    words = {name: _resource(name, amount) for name, amount in sorted(shown.items())}
+    if labels.get(_GPUS_LABEL) == _PRETENDED and "GPU" in words:
+        words["GPU"] += " (pretended)"
+    return ", ".join(words.values())
 
 
 def _resource(name: str, amount: float) -> str:

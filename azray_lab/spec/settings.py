@@ -45,11 +45,6 @@ def variable(name: str, environ: Mapping[str, str] | None = None) -> str:
     return (os.environ if environ is None else environ).get(name, "")
 
 
-def cuda_visible_devices(environ: Mapping[str, str] | None = None) -> str | None:
-    """CUDA's own setting of which GPUs a process sees; None when it is not set, empty when it sees none."""
-    return (os.environ if environ is None else environ).get("CUDA_VISIBLE_DEVICES")
-
-
 def export(values: Mapping[str, str]) -> None:
     """Sets variables of this process, for libraries that read them when they are loaded."""
     os.environ.update(values)

@@ -165,6 +165,7 @@ class Node:
     state: str = "running"
     reason: str = EVIL
     resources: dict[str, float] = field(default_factory=lambda: {"CPU": 2.0, "memory": 2.0**31, "node:10.0.0.1": 1.0})
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from azray_lab.accelerators import Device
 from azray_lab.errors import ResourceError
 from azray_lab.spec.models import HeadSpec, NodeSpec, WorkerGroup
 from azray_lab.targets.local import machine
 from azray_lab.targets.local.machine import Machine, shares
 
 GIB = 2**30
-BIG = Machine(cpus=16, memory=64 * GIB, free_memory=60 * GIB, free_shm=30 * GIB, gpus=("0", "1", "2", "3"))
+GPUS = tuple(Device("NVIDIA", "Tesla T4", "T4", str(index), memory_total=16 * GIB) for index in range(4))
+BIG = Machine(cpus=16, memory=64 * GIB, free_memory=60 * GIB, free_shm=30 * GIB, gpus=GPUS)
 
 
 def _nodes(workers: int) -> dict[str, NodeSpec]:
@@ -25,8 +27,8 @@ def test_shares_never_exceed_the_machine(workers: int) -> None:
     given_out = shares(BIG, _nodes(workers))
     assert sum(s.memory + s.object_store for s in given_out.values()) <= BIG.free_memory
     assert sum(s.object_store for s in given_out.values()) <= BIG.free_shm
-    visible = [gpu for s in given_out.values() for gpu in s.visible_gpus]
-    assert len(visible) == len(set(visible)) <= len(BIG.gpus)
+    taken = [gpu for s in given_out.values() for gpu in s.devices]
+    assert len(taken) == len(set(taken)) <= len(BIG.gpus)
     assert all(s.cpus >= 1 for s in given_out.values())
 
 
@@ -36,7 +38,8 @@ def test_what_a_spec_says_counts() -> None:
     found = shares(BIG, nodes)
     assert (found["head"].cpus, found["head"].gpus) == (0, 0)
     assert (found["worker-1"].gpus, found["worker-1"].memory) == (3, 2 * GIB)
-    assert found["worker-1"].visible_gpus == ("0", "1", "2")
+    assert [device.index for device in found["worker-1"].devices] == ["0", "1", "2"]
+    assert found["worker-1"].gpu_type == "T4"
 
 
 def test_more_gpus_than_there_are_is_an_error_that_names_the_way_out() -> None:
@@ -45,7 +48,7 @@ def test_more_gpus_than_there_are_is_an_error_that_names_the_way_out() -> None:
         shares(BIG, {"head": HeadSpec(gpus=5)})
     assert caught.value.facts == {"needed": 5, "available": 4}
     pretended = shares(BIG, {"head": HeadSpec(gpus={"count": 8, "type": "H100", "pretend": True})})["head"]
-    assert (pretended.gpus, pretended.visible_gpus, pretended.pretended) == (8, (), True)
+    assert (pretended.gpus, pretended.devices, pretended.pretended, pretended.gpu_type) == (8, (), True, "H100")
 
 
 def test_too_many_nodes_for_the_memory_name_how_many_fit() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from azray_lab.targets.local import gpus
 from azray_lab.targets.local.processes import ID_VARIABLE, NODE_VARIABLE, STATE_VARIABLE
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def node_ip(cluster_id: str, index: int) -> str:
     return f"127.{64 + network // 256}.{network % 256}.{index + 1}"
 
 
-def labels(name: str, group: str, spec: NodeSpec) -> dict[str, str]:
-    """A node's Ray labels: the spec's, and ours for the node's name and group."""
-    return {**spec.labels, "azray.io/node": name, "ray.io/node-group": group}
+def labels(name: str, group: str, spec: NodeSpec, share: Share) -> dict[str, str]:
+    """A node's Ray labels: the spec's, and ours for the node's name, group and GPUs."""
+    return {**spec.labels, "azray.io/node": name, "ray.io/node-group": group, **gpus.node_labels(share)}
 
 
 def resources(spec: NodeSpec, share: Share) -> dict[str, float]:
@@ -50,7 +51,7 @@ def resources(spec: NodeSpec, share: Share) -> dict[str, float]:
     out: dict[str, float] = {"CPU": share.cpus, "memory": share.memory, "object_store_memory": share.object_store}
     if share.gpus:
         out["GPU"] = share.gpus
-    return out | spec.resources
+    return out | spec.resources | gpus.custom_resources(share)
 
 
 def start_command(
@@ -67,9 +68,7 @@ def start_command(
 ) -> tuple[str, ...]:
     """`ray start` for one node: the head without `address`, a worker with it. Ray picks all other ports itself."""
     node = spec.group(group)
-    custom = dict(node.resources)
-    if share.pretended and node.gpus and node.gpus.type:
-        custom[f"accelerator_type:{node.gpus.type}"] = 1
+    custom = node.resources | gpus.custom_resources(share)
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     if address:
         command += [f"--address={address}"]
@@ -85,7 +84,7 @@ def start_command(
         command += [f"--plasma-directory={spec.local.object_store_directory}"]
     if custom:
         command += [f"--resources={json.dumps(custom, sort_keys=True)}"]
-    pairs = labels(name, group, node)
+    pairs = labels(name, group, node, share)
     command += ["--labels=" + ",".join(f"{key}={value}" for key, value in sorted(pairs.items()))]
     return tuple(command)
 
@@ -109,6 +108,6 @@ def node_environment(
     }
     if spec.local.object_store_directory:
         out["RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE"] = "1"
-    if share.visible_gpus or share.gpus == 0:
-        out["CUDA_VISIBLE_DEVICES"] = ",".join(share.visible_gpus)
-    return out
+    devices = gpus.environment(share)
+    out |= {name: value for name, value in devices.items() if value is not None}
+    return {name: value for name, value in out.items() if devices.get(name, value) is not None}

@@ -26,7 +26,7 @@ class Joining:
         self._shares = shares
         self._waiting = list(names)
         self._starting: dict[str, int] = {}
-        self._width = machine.measure().cpus
+        self._width = machine.cpus()
 
     def launch(self) -> None:
         """Starts as many of those that wait as may start now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from azray_lab.accelerators import Host, detect
 from azray_lab.errors import ResourceError
-from azray_lab.spec import settings
+from azray_lab.targets.local import gpus
 
 if TYPE_CHECKING:
+    from azray_lab.accelerators import Device, Reason
     from azray_lab.spec.models import NodeSpec
 
 # Ray's least object store (ray/_private/ray_constants.py, OBJECT_STORE_MINIMUM_MEMORY_BYTES, 2.60).
@@ -34,39 +35,46 @@ SHM = "/dev/shm"  # noqa: S108 - not a place of ours
 
 @dataclass(frozen=True)
 class Machine:
-    """What is here: logical CPUs, memory and its free part, /dev/shm's free part (bytes), GPUs by index."""
+    """What is here: logical CPUs, memory and its free part, /dev/shm's free part (bytes), the GPUs that Ray may use.
+
+    `why` says why there are not more GPUs.
+    """
 
     cpus: int
     memory: int
     free_memory: int
     free_shm: int
-    gpus: tuple[str, ...]
+    gpus: tuple[Device, ...]
+    why: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one node gets: counts and bytes; `visible_gpus` are the indices for CUDA_VISIBLE_DEVICES."""
+    """What one node gets: counts and bytes; `devices` are its GPUs, none when they are pretended."""
 
     cpus: int
     gpus: int
     memory: int
     object_store: int
-    visible_gpus: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
     pretended: bool = False
+    gpu_type: str = ""
 
 
-def measure(object_store_directory: str | None = None) -> Machine:
-    """Looks at this machine: affinity and control group for CPUs and memory, /proc for NVIDIA GPUs."""
+def measure(object_store_directory: str | None = None, host: Host | None = None) -> Machine:
+    """Looks at this machine: affinity and control group for CPUs and memory, its accelerators (or those of `host`)."""
+    found = detect(host)
     memory = psutil.virtual_memory()
     limit = _cgroup_number("memory.max") or memory.total
     used = _cgroup_number("memory.current") or 0
     store = object_store_directory or SHM
     return Machine(
-        cpus=_cpus(),
+        cpus=cpus(),
         memory=min(limit, memory.total),
         free_memory=min(limit - used, memory.available) if limit < memory.total else memory.available,
         free_shm=_free(store),
-        gpus=_nvidia_gpus(),
+        gpus=gpus.schedulable(found.devices),
+        why=found.reasons,
     )
 
 
@@ -77,7 +85,8 @@ def _free(directory: str) -> int:
         return 0
 
 
-def _cpus() -> int:
+def cpus() -> int:
+    """The logical CPUs that this process may use, by affinity and control group."""
     count = len(os.sched_getaffinity(0))
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()
@@ -92,15 +101,6 @@ def _cgroup_number(name: str) -> int | None:
     except OSError:
         return None
     return int(text) if text.isdecimal() else None
-
-
-def _nvidia_gpus() -> tuple[str, ...]:
-    # The driver lists its GPUs here; the accelerators room will say much more about them.
-    found = sorted(Path("/proc/driver/nvidia/gpus").glob("*"))
-    hidden = settings.cuda_visible_devices()
-    if hidden is not None:
-        return tuple(part for part in re.split(r",\s*", hidden) if part) if found else ()
-    return tuple(str(i) for i in range(len(found)))
 
 
 def shares(machine: Machine, nodes: dict[str, NodeSpec]) -> dict[str, Share]:
@@ -118,33 +118,31 @@ def shares(machine: Machine, nodes: dict[str, NodeSpec]) -> dict[str, Share]:
     out = {}
     for name, spec in nodes.items():
         store = spec.object_store_memory or default_store
-        wanted, visible = _take_gpus(name, spec, devices, count, len(machine.gpus))
+        taken = _take(name, spec, devices, machine, count)
+        pretended = bool(spec.gpus and spec.gpus.pretend)
         out[name] = Share(
             cpus=spec.cpus if spec.cpus is not None else max(1, machine.cpus // count),
-            gpus=wanted,
+            gpus=spec.gpus.count if spec.gpus else len(taken),
             memory=spec.memory or max(even - store - NODE_MEMORY, 64 * _MIB),
             object_store=store,
-            visible_gpus=visible,
-            pretended=bool(spec.gpus and spec.gpus.pretend),
+            devices=taken,
+            pretended=pretended,
+            gpu_type=_gpu_type(spec, taken),
         )
     return out
 
 
-def _take_gpus(name: str, spec: NodeSpec, devices: list[str], nodes: int, total: int) -> tuple[int, tuple[str, ...]]:
+def _take(name: str, spec: NodeSpec, rest: list[Device], machine: Machine, nodes: int) -> tuple[Device, ...]:
     if spec.gpus and spec.gpus.pretend:
-        return spec.gpus.count, ()
-    wanted = spec.gpus.count if spec.gpus else total // nodes
-    if wanted > len(devices):
-        raise ResourceError(
-            f"node {name} wants {wanted} GPUs",
-            cause=f"this machine has {total}, of which {len(devices)} are left",
-            next_step=f"give fewer, or `gpus: {{count: {wanted}, pretend: true}}` to try things without hardware",
-            needed=wanted,
-            available=len(devices),
-        )
-    taken = tuple(devices[:wanted])
-    del devices[:wanted]
-    return wanted, taken
+        return ()
+    even, why = len(machine.gpus) // nodes, gpus.reasons(machine.why)
+    return gpus.take(name, spec.gpus, rest, everything=machine.gpus, even=even, why=why)
+
+
+def _gpu_type(spec: NodeSpec, taken: tuple[Device, ...]) -> str:
+    if taken:
+        return taken[0].type
+    return (spec.gpus.type or "") if spec.gpus else ""
 
 
 def _check_memory(machine: Machine, count: int) -> None:

@@ -17,7 +17,7 @@ import psutil
 from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, PortTakenError, RayMissingError, StartError
 from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan, this_process
-from azray_lab.targets.local import commands, dashboard, machine
+from azray_lab.targets.local import commands, dashboard, gpus, machine
 from azray_lab.targets.local.folders import TOO_SLOW, WATCHDOG, Folders, autopsy, tail
 from azray_lab.targets.local.joining import Joining
 from azray_lab.targets.local.machine import Share
@@ -83,7 +83,11 @@ def plan(spec: ClusterSpec) -> TargetPlan:
         node = spec.group(group)
         nodes.append(
             PlannedNode(
-                name, group, commands.resources(node, shares[name]), commands.labels(name, group, node), command
+                name,
+                group,
+                commands.resources(node, shares[name]),
+                commands.labels(name, group, node, shares[name]),
+                command,
             )
         )
     return TargetPlan(tuple(nodes), tuple(_notes(spec, shares)), price_per_hour=0.0)
@@ -99,6 +103,8 @@ def _notes(spec: ClusterSpec, shares: Mapping[str, Share]) -> list[str]:
     notes += [f"{name}: vm_size {g.vm_size} has no meaning here" for name, g in groups if g.vm_size]
     notes += [f"{g.name}: gpu {g.gpu} and spot are for Azure" for g in spec.workers if g.gpu or g.spot]
     notes += [f"{name}: its GPUs are pretended" for name, share in shares.items() if share.pretended]
+    if why := gpus.reasons(here.why):
+        notes.append(f"GPUs: {why}")
     notes += [f"mount {mount.path}: not in this version" for mount in spec.mounts]
     if spec.azure.region:
         notes.append("azure: has no meaning here")
