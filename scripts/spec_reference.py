@@ -14,7 +14,7 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 from reference_page import finish  # type: ignore[import-not-found] # beside this script
 
-from azray_lab.spec import fields, models, settings
+from azray_lab.spec import fields, models, settings, writing
 from azray_lab.spec.quantities import Duration, Size, format_size
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def default(info: FieldInfo) -> str:
     value = info.default
     if value is None or value in ((), {}) or not isinstance(value, (str, int, float, types.NoneType)):
         return "none" if value is None else "empty"
-    return f"`{fields.flow(value)}`"
+    return f"`{writing.flow(value)}`"
 
 
 if __name__ == "__main__":

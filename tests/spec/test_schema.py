@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from azray_lab.spec import ClusterSpec, fields, json_schema
+from azray_lab.spec import ClusterSpec, fields, json_schema, writing
 
 if TYPE_CHECKING:
     from azray_lab.spec.problems import Loc
@@ -87,7 +87,7 @@ def test_every_field_has_words_and_examples_that_are_valid(loc):
     assert info.description.endswith((".", "..."))
     assert info.examples
     for example in info.examples:
-        value = yaml.safe_load(fields.flow(example))
+        value = yaml.safe_load(writing.flow(example))
         tree: object = value
         for part in reversed(loc):
             tree = [tree] if isinstance(part, int) else {part: tree}
