@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from azray_lab.storage.credentials import credentials
     from azray_lab.storage.filesystem import filesystem
     from azray_lab.widgets.form import ui
+    from azray_lab.workers.environment import runtime_env
 
 __all__ = [
     "AzRayError",
@@ -31,6 +33,7 @@ __all__ = [
     "mount",
     "mounts",
     "plan",
+    "runtime_env",
     "ui",
     "unload_ipython_extension",
     "unmount",
@@ -51,6 +54,7 @@ _PLACES = {
     "mount": ("azray_lab.mounting", "mount"),
     "mounts": ("azray_lab.mounting", "mounts"),
     "plan": ("azray_lab.cluster", "plan_for"),
+    "runtime_env": ("azray_lab.workers.environment", "runtime_env"),
     "ui": ("azray_lab.widgets.form", "ui"),
     "unload_ipython_extension": ("azray_lab.magics", "unload_ipython_extension"),
     "unmount": ("azray_lab.mounting", "unmount"),
@@ -63,8 +67,20 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("importlib.metadata").version("azray-lab")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _show_cards()
     module, attribute = _PLACES[name]
     return getattr(importlib.import_module(module), attribute)
+
+
+def _show_cards() -> None:
+    """Tells the views of the cards where this is a kernel: they know no Jupyter, and nothing below them does."""
+    if "ipykernel" in sys.modules and _card not in (shows := importlib.import_module("azray_lab.views").shows):
+        shows.append(_card)
+
+
+def _card(value: Any) -> bool:
+    """Shows a cluster or a task as a card where a front end can; costs the import of widgets with the first one."""
+    return bool(importlib.import_module("azray_lab.widgets.display").show(value))
 
 
 def __dir__() -> list[str]:

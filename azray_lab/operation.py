@@ -19,6 +19,10 @@ Kind = Literal["started", "progress", "waiting", "done", "failed", "note", "resu
 T = TypeVar("T")
 V = TypeVar("V")
 
+# Called with each operation that begins in this process, in the thread that does its work; for faces that show live
+# what goes on, whoever began it.
+watchers: list[Callable[[Operation[Any]], None]] = []
+
 # A wait that is over sooner than this is not worth telling anyone.
 _QUIET_SECONDS = 0.5
 
@@ -115,12 +119,16 @@ class Stage:
 class Operation(Generic[T]):
     """One long piece of work: run it here (`run`) or in a thread (`start`), follow its events, cancel it.
 
-    `expected` maps stage names to the seconds they took before; faces show it as the time left. An operation runs once.
+    `expected` maps stage names to the seconds they took before; faces show it as the time left. `subject` is the name
+    of the cluster that it works on, where there is one; `began` is when it was made (seconds since 1970). An operation
+    runs once.
     """
 
-    def __init__(self, name: str, *, expected: Mapping[str, float] | None = None) -> None:
+    def __init__(self, name: str, *, expected: Mapping[str, float] | None = None, subject: str = "") -> None:
         self.name = name
+        self.subject = subject
         self.expected: dict[str, float] = dict(expected or {})
+        self.began = time.time()
         self._began = time.monotonic()
         self._events: list[Event] = []
         self._listeners: list[Callable[[Event], None]] = []
@@ -267,6 +275,8 @@ class Operation(Generic[T]):
 
     def run(self, work: Callable[[Operation[T]], T]) -> T:
         """Does `work` in this thread and returns its result. Ctrl-C ends it with CancelledError after its clean-up."""
+        for watcher in watchers:
+            watcher(self)
         try:
             self._value = work(self)
         except KeyboardInterrupt as error:

@@ -7,12 +7,15 @@ variables with fallbacks for hosts that have none.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from azray_lab.operation import Event, Operation, Row
+
+# How a face that can do more than text and HTML shows a value (a cluster, a task): true when it has shown it.
+shows: list[Callable[[Any], bool]] = []
 
 _FONT = "color:var(--jp-ui-font-color1,inherit);font-family:var(--jp-ui-font-family,sans-serif);font-size:0.9em"
 _CELL = "text-align:left;padding:2px 12px 2px 0;vertical-align:top"
@@ -30,6 +33,11 @@ _COLOURS = {
     "lost": "var(--jp-error-color1,#c62828)",
     "failed": "var(--jp-error-color1,#c62828)",
 }
+
+
+def show(value: Any) -> bool:
+    """Lets a face show `value` in its own way, a notebook's card for instance; false when none does."""
+    return any(shown(value) for shown in shows)
 
 
 def escape(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from azray_lab import registry
+from azray_lab import registry, views
 from azray_lab.cluster.live import Cluster
 from azray_lab.cluster.targets import every_target, target
 from azray_lab.operation import Operation, Task
@@ -24,11 +24,14 @@ def up(spec: Source | None = None, **overrides: Any) -> Cluster:
     """A running cluster as `spec` says, made now or found running; costs seconds when it is made.
 
     `spec` is a path, a mapping, a ClusterSpec, or None for `azray.yaml` and the environment; `overrides` are its
-    fields (`name="a", workers=2, lease={"idle": "30m"}`). Raises SpecError, StartError, ReplaceRequiredError.
+    fields (`name="a", workers=2, lease={"idle": "30m"}`). In a notebook with widgets its card shows at once. Raises
+    SpecError, StartError, ReplaceRequiredError.
     """
     from azray_lab.spec.loading import load
 
-    return up_operation(load(spec, arguments=overrides).spec).run()
+    task = up_operation(load(spec, arguments=overrides).spec)
+    views.show(task)
+    return task.run()
 
 
 def plan_for(spec: Source | None = None, **overrides: Any) -> Plan:
@@ -75,7 +78,8 @@ def up_operation(spec: ClusterSpec) -> Task[Cluster]:
     from azray_lab.cluster import timings
 
     place = target(spec.target)
-    operation: Operation[Cluster] = Operation(f"up {spec.name}", expected=timings.expected(spec.target, _size(spec)))
+    expected = timings.expected(spec.target, _size(spec))
+    operation: Operation[Cluster] = Operation(f"up {spec.name}", expected=expected, subject=spec.name)
 
     def work(operation: Operation[Cluster]) -> Cluster:
         operation.cancel_when(lambda: asked_to_stop(spec.name))

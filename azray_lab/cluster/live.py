@@ -12,6 +12,7 @@ from azray_lab import registry, views
 from azray_lab.cluster.targets import target
 from azray_lab.errors import AzRayError, ClusterLostError, SpecError, UsageError
 from azray_lab.operation import Operation, Task, Timing
+from azray_lab.targets.base import READ_SECONDS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from azray_lab.hardware import GpuReport
     from azray_lab.jobs import Job, JobResult
     from azray_lab.spec.models import ClusterSpec
-    from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, NodeStatus, State, Target
+    from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, NodeStatus, State, Target, Usage
 
 _log = logging.getLogger("azray_lab")
 
@@ -100,13 +101,17 @@ class Cluster:
         """Until when it may live."""
         return self.status().lease
 
-    def status(self) -> ClusterStatus:
-        """The cluster as it really is, in one snapshot (one request)."""
+    def status(self, *, seconds: float = READ_SECONDS) -> ClusterStatus:
+        """The cluster as it really is, in one snapshot (one request); waits at most `seconds` for an answer."""
         if registry.handle_or_none(self.name) is None:
             from azray_lab.targets.base import ClusterStatus
 
             return ClusterStatus(self.name, self.target, "down", "it was ended")
-        return self._place.status(self.handle)
+        return self._place.status(self.handle, seconds=seconds)
+
+    def usage(self, *, seconds: float = READ_SECONDS) -> Usage:
+        """What its nodes have in use: CPUs, GPUs, memory, object store (one request)."""
+        return self._place.usage(self.handle, seconds=seconds)
 
     # Using it.
 
@@ -198,7 +203,7 @@ class Cluster:
 
     def down_operation(self) -> Task[None]:
         """The task of `down`. An `up` of this cluster that is under way is asked to stop first."""
-        operation: Operation[None] = Operation(f"down {self.name}")
+        operation: Operation[None] = Operation(f"down {self.name}", subject=self.name)
         return Task(operation, self._down)
 
     def _down(self, operation: Operation[None]) -> None:
@@ -238,6 +243,10 @@ class Cluster:
             return views.status(self.status())
         except AzRayError as error:
             return views.View({}, f"{self.name}: unknown: {error}")
+
+    def _ipython_display_(self) -> None:
+        if not views.show(self):
+            raise NotImplementedError  # IPython's word for: take the representations below
 
     def __repr__(self) -> str:
         return str(self._view())

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from azray_lab.targets.base import Endpoint
 
 __all__ = [
+    "Client",
     "Job",
     "JobResult",
     "Work",

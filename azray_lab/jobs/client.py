@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from azray_lab.errors import ClusterLostError, DeadlineError, JobError, UnknownNameError, nearest
 from azray_lab.jobs import following, model
-from azray_lab.jobs.dashboard import Dashboard, NotThereError
+from azray_lab.jobs.dashboard import ANSWER_SECONDS, Dashboard, NotThereError
 from azray_lab.operation import Operation
 
 if TYPE_CHECKING:
@@ -32,10 +32,13 @@ _NODES = 10_000
 
 
 class Client:
-    """The jobs of the cluster behind `endpoint`. One request a call, unless said otherwise."""
+    """The jobs of the cluster behind `endpoint`. One request a call, unless said otherwise.
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.dashboard = Dashboard(endpoint)
+    Each request is answered in `seconds`, or DeadlineError is raised.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, seconds: float = ANSWER_SECONDS) -> None:
+        self.dashboard = Dashboard(endpoint, seconds=seconds)
         self._names: dict[str, str] | None = None
 
     def list(self) -> list[Job]:

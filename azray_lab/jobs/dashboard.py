@@ -64,20 +64,21 @@ class Stream:
 class Dashboard:
     """A Ray dashboard behind an endpoint. Each call opens one connection of its own, so threads may share it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, seconds: float = ANSWER_SECONDS) -> None:
+        self._seconds = seconds
         self._url = endpoint.dashboard_url.rstrip("/")
         self._headers = dict(endpoint.headers())
 
     def json(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """The JSON answer to one request. Raises NotThereError for 404, and our errors for everything else."""
         data = None if body is None else json.dumps(body).encode()
-        with self._answer(method, path, query, data, ANSWER_SECONDS) as answer:
+        with self._answer(method, path, query, data, self._seconds) as answer:
             return json.loads(answer.read() or b"null")
 
     def exists(self, path: str) -> bool:
         """Whether a GET of `path` is answered by 200 rather than 404."""
         try:
-            with self._answer("GET", path, {}, None, ANSWER_SECONDS) as answer:
+            with self._answer("GET", path, {}, None, self._seconds) as answer:
                 answer.read()
         except NotThereError:
             return False

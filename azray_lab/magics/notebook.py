@@ -39,14 +39,13 @@ class NotebookFace:
 
     def follow(self, task: Task[T]) -> T:
         """Runs `task` and draws it below the cell; an interrupt of the cell cancels it and waits for its clean-up."""
-        return follow(task, Progress(task.operation).draw, every=EVERY)
+        return follow(task, _drawing(task), every=EVERY)
 
     def detach(self, name: str, task: Task[T], then: Callable[[T], Any]) -> Pending[T]:
         """Runs `task` in a thread, draws it below this cell for as long as it lasts, and returns at once."""
         del name
         # A thread that writes to a terminal writes into what is being typed; there the handle's repr tells how it goes.
-        draw = Progress(task.operation).draw if _in_kernel() else lambda: None
-        return Pending(task, then, draw, every=EVERY)
+        return Pending(task, then, _drawing(task) if _in_kernel() else _nothing, every=EVERY)
 
     def say(self, text: str) -> None:
         """Writes a line to the cell's output; Jupyter draws standard error in red, as if something were wrong."""
@@ -78,6 +77,15 @@ class NotebookFace:
     def shown(self, value: Any) -> Any:
         """The value as the cell gets it: itself, or plain data with `--json`."""
         return value.to_dict() if self.json and hasattr(value, "to_dict") else value
+
+
+def _drawing(task: Task[Any]) -> Callable[[], None]:
+    """What draws `task` now and then; nothing where a live card shows it."""
+    return _nothing if views.show(task) else Progress(task.operation).draw
+
+
+def _nothing() -> None:
+    """Draws nothing."""
 
 
 class Progress:

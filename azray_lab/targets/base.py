@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 State = Literal["starting", "running", "degraded", "lost", "stopping", "down"]
 HANDLE_VERSION = 1
+# How long a read of the state waits for an answer; what shows it live waits less.
+READ_SECONDS = 5.0
 # The kernel counts starts in ticks of 10 ms from boot; the clock that turns them into dates may be set.
 _CLOCK_SLACK = 1.0
 # What a handle's file must hold for the rest of the program to rely on it.
@@ -229,6 +231,52 @@ class PlannedNode:
 class TargetPlan:
     """What `up` would create: `nodes`, the exact `bodies` (commands or requests), notes, and what stands against it."""
 
+@dataclass(frozen=True)
+class Amount:
+    """How much of something is in use: CPUs and GPUs as counts, memory in bytes."""
+
+    used: float
+    total: float
+
+
+@dataclass(frozen=True)
+class NodeUsage:
+    """What a node has in use; None where it is not known, for instance before the node's first report.
+
+    `cpu` and `gpu` are what tasks and actors hold, as Ray counts it (fractions too); `memory` is the machine's, which
+    several nodes share where their `host` is the same; `load` is how busy the machine's CPUs are, 0 to 100.
+    """
+
+    name: str
+    host: str = ""
+    cpu: Amount | None = None
+    gpu: Amount | None = None
+    memory: Amount | None = None
+    object_store: Amount | None = None
+    load: float | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a cluster has in use, node by node."""
+
+    nodes: tuple[NodeUsage, ...] = ()
+
+    def total(self, kind: Literal["cpu", "gpu", "memory", "object_store"]) -> Amount | None:
+        """The sum over the nodes; memory counts once a machine. None when no node tells."""
+        found: dict[str, Amount] = {}
+        for node in self.nodes:
+            if (amount := getattr(node, kind)) is not None:
+                found[node.host if kind == "memory" and node.host else node.name] = amount
+        if not found:
+            return None
+        return Amount(sum(a.used for a in found.values()), sum(a.total for a in found.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The usage as plain JSON."""
+        return dataclasses.asdict(self)
+
+
     nodes: tuple[PlannedNode, ...]
     notes: tuple[str, ...] = ()
     blockers: tuple[str, ...] = ()
@@ -263,8 +311,12 @@ class Target(Protocol):
         """The state by a look that costs no request; for lists."""
         ...
 
-    def status(self, handle: Handle) -> ClusterStatus:
-        """The cluster as it really is, in one snapshot."""
+    def status(self, handle: Handle, *, seconds: float = READ_SECONDS) -> ClusterStatus:
+        """The cluster as it really is, in one snapshot; waits at most `seconds` for an answer."""
+        ...
+
+    def usage(self, handle: Handle, *, seconds: float = READ_SECONDS) -> Usage:
+        """What the nodes have in use, in one request; ClusterLostError without an answer after `seconds`."""
         ...
 
     def scale(self, handle: Handle, spec: ClusterSpec, operation: Operation[Any], save: Save) -> Handle:

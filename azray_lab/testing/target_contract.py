@@ -11,6 +11,7 @@ def target(cls): return MyTarget(...)
 from __future__ import annotations
 
 import http.client
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ import pytest
 from azray_lab.errors import UnknownNameError
 from azray_lab.operation import Operation
 from azray_lab.spec.models import ClusterSpec
-from azray_lab.targets.base import Handle, Target
+from azray_lab.targets.base import Amount, Handle, Target
 
 
 class Kept:
@@ -127,6 +128,23 @@ class TargetContract:
         assert {name for name, _ in target.logs(kept.last, "worker-1", follow=False)} == {"worker-1"}
         with pytest.raises(UnknownNameError, match="worker-1"):
             target.logs(kept.last, "worker-11", follow=False)
+
+    def test_usage_tells_of_every_node(self, target: Target, kept: Kept) -> None:
+        """Each node reports its CPUs, memory and object store; memory of one machine counts once in the sum."""
+        deadline = time.monotonic() + 60
+        while (found := target.usage(kept.last)).total("memory") is None or found.total("cpu") is None:
+            assert time.monotonic() < deadline, "no node has reported what it uses"
+            time.sleep(0.2)
+        nodes = {node.name: node for node in found.nodes}
+        assert set(nodes) == {"head", "worker-1"}
+        assert found.total("cpu") == Amount(0.0, sum(n.resources["CPU"] for n in target.status(kept.last).nodes))
+        for node in nodes.values():
+            assert node.object_store is not None
+            assert 0 <= node.object_store.used < node.object_store.total
+        hosts = {node.host: node.memory.total for node in nodes.values() if node.memory}
+        memory = found.total("memory")
+        assert memory is not None
+        assert 0 < memory.used < memory.total == sum(hosts.values())
 
     def test_scale_closes_the_gap_both_ways(self, target: Target, kept: Kept) -> None:
         """Scaling starts the missing node, and then ends the surplus ones; the head stays the same."""

@@ -51,9 +51,17 @@ def _rows(answer: Any) -> list[dict[str, Any]]:
     return list(answer["data"]["result"]["result"])
 
 
-def nodes(endpoint: Endpoint) -> list[dict[str, Any]]:
+def nodes(endpoint: Endpoint, *, seconds: float = _SECONDS) -> list[dict[str, Any]]:
     """Ray's nodes: `node_id`, `node_name`, `node_ip`, `state`, `resources_total`, `labels`. One request."""
-    return _rows(get(endpoint, f"/api/v0/nodes?limit={_LIMIT}"))
+    return _rows(get(endpoint, f"/api/v0/nodes?limit={_LIMIT}", seconds=seconds))
+
+
+def summary(endpoint: Endpoint, *, seconds: float = _SECONDS) -> dict[str, Any]:
+    """What nodes report of themselves (`summary`), and what tasks hold on each (`nodeLogicalResources`).
+
+    One request; about 14 kB a node, which the dashboard keeps for 2 s.
+    """
+    return dict(get(endpoint, "/nodes?view=summary", seconds=seconds)["data"])
 
 
 def work(endpoint: Endpoint) -> str:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from azray_lab.errors import ClusterLostError, CredentialError
-from azray_lab.targets.base import ClusterStatus, Handle, LeaseStatus, NodeStatus, ProcessId, State
+from azray_lab.targets.base import READ_SECONDS, ClusterStatus, Handle, LeaseStatus, NodeStatus, ProcessId, State
 from azray_lab.targets.local import dashboard
 from azray_lab.targets.local.folders import Folders, autopsy
 from azray_lab.views import seconds
@@ -53,7 +53,7 @@ def lease(handle: Handle) -> LeaseStatus:
     return LeaseStatus(idle, limits.get("max"), min((e for e in ends if e), default=None), idle_since)
 
 
-def status(handle: Handle) -> ClusterStatus:
+def status(handle: Handle, *, seconds: float = READ_SECONDS) -> ClusterStatus:
     """The cluster as it is, with what Ray says of each node when the head answers."""
     found, reason = state(handle)
     if found == "down":
@@ -61,7 +61,7 @@ def status(handle: Handle) -> ClusterStatus:
     rows: dict[str, dict[str, Any]] = {}
     if found == "running":
         try:
-            rows = _by_name(dashboard.nodes(handle.endpoint))
+            rows = _by_name(dashboard.nodes(handle.endpoint, seconds=seconds))
         except (ClusterLostError, CredentialError) as error:
             found, reason = "degraded", str(error)
     nodes = tuple(

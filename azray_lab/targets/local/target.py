@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, StartError, UsageError
 from azray_lab.spec import settings
-from azray_lab.targets.base import ClusterStatus, Endpoint, Handle, LeaseStatus, ProcessId, Save, State
-from azray_lab.targets.local import snapshot, teardown
+from azray_lab.targets.base import (
+    READ_SECONDS,
+    ClusterStatus,
+    Endpoint,
+    Handle,
+    LeaseStatus,
+    ProcessId,
+    Save,
+    State,
+    Usage,
+)
+from azray_lab.targets.local import snapshot, teardown, usage
 from azray_lab.targets.local.folders import TOO_SLOW, Folders
 from azray_lab.targets.local.logs import node_logs
 from azray_lab.targets.local.processes import ID_VARIABLE, STATE_VARIABLE, every_marked
@@ -138,9 +148,13 @@ class LocalTarget:
         """The state by processes and files."""
         return snapshot.state(handle)[0]
 
-    def status(self, handle: Handle) -> ClusterStatus:
+    def status(self, handle: Handle, *, seconds: float = READ_SECONDS) -> ClusterStatus:
         """The state, and what Ray says of each node. One request."""
-        return snapshot.status(handle)
+        return snapshot.status(handle, seconds=seconds)
+
+    def usage(self, handle: Handle, *, seconds: float = READ_SECONDS) -> Usage:
+        """What each node has in use. One request."""
+        return usage.read(self.address(handle), seconds=seconds)
 
     def extend(self, handle: Handle, seconds: float) -> LeaseStatus:
         """Moves the lease's end by `seconds`, and gives an idle cluster at least `seconds` from now."""

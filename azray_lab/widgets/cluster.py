@@ -1,0 +1,263 @@
+"""What a card knows of one cluster: its state, what it has in use, its jobs, and what this kernel does with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from azray_lab import jobs, operation, registry, views
+from azray_lab.cluster import Cluster
+from azray_lab.errors import AzRayError, ClusterLostError, DeadlineError
+from azray_lab.widgets.feed import feed
+
+if TYPE_CHECKING:
+    from azray_lab.jobs import Job
+    from azray_lab.operation import Event, Operation
+    from azray_lab.targets.base import Amount, ClusterStatus, Endpoint, NodeStatus, NodeUsage, Usage
+
+# A cluster that does not answer in this time is shown as one that does not; the thread has others to read.
+READ_SECONDS = 2.0
+# What is worth a look: the newest, and all that run.
+_JOBS = 50
+_HISTORY_SECONDS = 300
+_KINDS = ("cpu", "gpu", "memory", "object_store")
+# On the wire numbers are as exact as people read them, so that noise is no change.
+_GRAIN = {"cpu": 0.01, "gpu": 0.01, "memory": 16 * 2**20, "object_store": 2**20}
+_ENTRYPOINT = 160
+
+
+class ClusterSource:
+    """One cluster by its name, for the feed. `read` asks; operations of this kernel tell by themselves."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._guard = threading.RLock()
+        self._status: ClusterStatus | None = None
+        self._usage: Usage | None = None
+        self._jobs: list[Job] = []
+        self._operation: Operation[Any] | None = None
+        self._error: Mapping[str, Any] | None = None
+        self._doing: dict[str, float] = {}
+        self._client: tuple[Endpoint, Any] | None = None
+        self.history: deque[tuple[float, dict[str, float]]] = deque(maxlen=256)
+
+    @property
+    def key(self) -> str:
+        """The key of its channel."""
+        return f"cluster/{self.name}"
+
+    # What the feed calls.
+
+    def read(self, seconds: float = READ_SECONDS) -> bool:
+        """Reads status, usage and jobs (three requests); stops at the first that is not answered in `seconds`."""
+        try:
+            return self._read(seconds)
+        except AzRayError as error:
+            self.tell(error)
+        except Exception as error:  # noqa: BLE001 - a bug of ours belongs into the card, not into the thread's grave
+            self.tell(error)
+        return False
+
+    def _read(self, seconds: float) -> bool:
+        handle = registry.handle_or_none(self.name)
+        if handle is None:
+            self._status, self._usage, self._jobs = None, None, []
+            return True
+        cluster = Cluster(handle)
+        self._status = cluster.status(seconds=seconds)
+        if self._status.state not in {"running", "degraded"}:
+            self._usage, self._jobs = None, []
+            return True
+        if not any(node.node_id for node in self._status.nodes):
+            return False  # its dashboard does not answer, and would not answer two more questions
+        try:
+            self._usage = cluster.usage(seconds=seconds)
+            self._jobs = self._list_jobs(cluster.endpoint, seconds)
+        except (ClusterLostError, DeadlineError):  # it is between two states; the next read has the word for it
+            return False
+        self._remember()
+        return True
+
+    def _list_jobs(self, endpoint: Endpoint, seconds: float) -> list[Job]:
+        if self._client is None or self._client[0] != endpoint:
+            self._client = (endpoint, jobs.Client(endpoint, seconds=seconds))
+        listed: list[Job] = self._client[1].list()
+        return listed
+
+    def _remember(self) -> None:
+        usage = self._usage
+        if usage is not None:
+            totals = {kind: usage.total(kind) for kind in _KINDS}  # type: ignore[arg-type]
+            self.history.append((time.time(), {k: a.used / a.total for k, a in totals.items() if a and a.total}))
+
+    # What actions and operations tell.
+
+    def tell(self, error: BaseException | None) -> None:
+        """Shows `error` until it is dismissed or something else is done; None takes it away."""
+        if isinstance(error, AzRayError):
+            self._error = error.to_dict()
+        elif error is not None:
+            self._error = {"code": type(error).__name__, "message": f"{type(error).__name__}: {error}"}
+        else:
+            self._error = None
+        feed().changed(self.key)
+
+    def begin(self, action: str) -> bool:
+        """Notes that an action is under way; False when it is already."""
+        with self._guard:
+            if action in self._doing:
+                return False
+            self._doing = {**self._doing, action: time.time()}
+            self._error = None
+        feed().changed(self.key)
+        return True
+
+    def end(self, action: str) -> None:
+        """Notes that the action is over."""
+        with self._guard:
+            self._doing = {name: since for name, since in self._doing.items() if name != action}
+        feed().refresh(self.key)
+
+    def follow(self, work: Operation[Any]) -> None:
+        """Shows an operation that works on the cluster."""
+        with self._guard:
+            if self._operation is work:
+                return
+            self._operation, self._error = work, None
+        work.subscribe(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == "error":
+            self._error = event.data.get("error") or {"code": "", "message": event.message}
+        if event.kind in {"result", "error"}:
+            feed().refresh(self.key)
+        feed().changed(self.key)
+
+    @property
+    def operation(self) -> Operation[Any] | None:
+        """The operation that was begun last in this kernel, if any."""
+        return self._operation
+
+    # What is shown.
+
+    @property
+    def status(self) -> ClusterStatus | None:
+        """The last status; None where nothing is registered under the name."""
+        return self._status
+
+    def document(self) -> dict[str, Any]:
+        """All that a card shows, as plain JSON; times are seconds since 1970."""
+        status, work = self._status, self._operation
+        state, reason = self._state()
+        return {
+            "name": self.name,
+            "state": state,
+            "reason": reason,
+            "target": status.target if status else "",
+            "created": status.created if status else None,
+            "dashboard": status.dashboard_url if status and status.nodes else "",
+            "token": self._client[0].token_path if self._client and status else "",
+            "said": views.sentence(work) if work and not work.done else f"{self.name}: {state}",
+            "operation": _operation(work) if work else None,
+            "error": self._error,
+            "doing": dict(self._doing),
+            "lease": status.lease.to_dict() if status else None,
+            "usage": self._totals(),
+            "nodes": self._nodes(),
+            "jobs": {job.id: _job(job) for job in _worth(self._jobs)},
+        }
+
+    def _state(self) -> tuple[str, str]:
+        if self._status is not None:
+            return self._status.state, self._status.reason
+        outcome = views.outcome(self._operation) if self._operation else ""
+        if outcome == "running":
+            return "starting", ""
+        if outcome in {"failed", "cancelled"}:
+            return "failed" if outcome == "failed" else "down", ""
+        return "down", "it was ended"
+
+    def _totals(self) -> dict[str, Any]:
+        usage = self._usage
+        if usage is None:
+            return {}
+        return {kind: _pair(kind, usage.total(kind)) for kind in _KINDS}  # type: ignore[arg-type]
+
+    def _nodes(self) -> dict[str, Any]:
+        used = {node.name: node for node in self._usage.nodes} if self._usage else {}
+        nodes = self._status.nodes if self._status else ()
+        return {node.name: _node(node, used.get(node.name)) for node in nodes}
+
+
+def _pair(kind: str, found: Amount | None) -> list[float] | None:
+    if found is None:
+        return None
+    grain = _GRAIN[kind]
+    return [round(round(value / grain) * grain, 2) for value in (found.used, found.total)]
+
+
+def _node(node: NodeStatus, used: NodeUsage | None) -> dict[str, Any]:
+    out: dict[str, Any] = {"role": node.role, "state": node.state, "reason": node.reason}
+    if used is not None:
+        out |= {kind: _pair(kind, getattr(used, kind)) for kind in _KINDS}
+        out["load"] = None if used.load is None else round(used.load)
+    return out
+
+
+def _worth(listed: list[Job]) -> list[Job]:
+    newest = sorted(listed, key=lambda job: job.started.timestamp() if job.started else 0.0, reverse=True)
+    return sorted(newest, key=lambda job: job.done)[:_JOBS]
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "status": job.status,
+        "kind": job.kind,
+        "node": job.node,
+        "entrypoint": " ".join(job.entrypoint.split())[:_ENTRYPOINT],
+        "ending": job.ending,
+        "started": job.started.timestamp() if job.started else None,
+        "ended": job.ended.timestamp() if job.ended else None,
+    }
+
+
+def _operation(work: Operation[Any]) -> dict[str, Any]:
+    """An operation with its stages, in seconds since it began; `began` is the only time of day in it."""
+    return {
+        "name": work.name,
+        "state": views.outcome(work),
+        "began": round(work.began, 1),
+        "ended": views.ended(work) if work.done else None,
+        "expected": work.expected,
+        "notes": [event.message for event in work.events if event.kind == "note"],
+        "stages": {
+            row.stage: {
+                "state": row.state,
+                "began": row.began,
+                "ended": row.ended,
+                "message": row.message,
+                "fraction": row.fraction,
+            }
+            for row in views.stages(work)
+        },
+    }
+
+
+def _watch(work: Operation[Any]) -> None:
+    """Shows an operation that begins anywhere in this process in the cards of its cluster."""
+    source = feed().source(f"cluster/{work.subject}") if work.subject else None
+    if isinstance(source, ClusterSource):
+        source.follow(work)
+
+
+operation.watchers.append(_watch)
+
+
+def source_of(name: str) -> tuple[ClusterSource, Callable[[], ClusterSource]]:
+    """The source of that cluster: the one that is fed already, or a new one; and what gives it to the feed."""
+    known = feed().source(f"cluster/{name}")
+    source = known if isinstance(known, ClusterSource) else ClusterSource(name)
+    return source, lambda: source

@@ -1,0 +1,220 @@
+"""The one background thread of a kernel that feeds every card, dashboard and chart in it.
+
+Whoever shows something opens a channel: a source that is read now and then, and listeners that get what it amounts to.
+Two cards of one cluster share a channel, so they agree and cost one read. The thread ends with the last channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+# How often a source is read while somebody looks, and while nobody does (seconds).
+WATCHED_SECONDS = 2.0
+UNWATCHED_SECONDS = 15.0
+# A front end says every 10 s that it shows something; after this silence nobody looks (a closed tab says nothing).
+LOOK_SECONDS = 30.0
+# What nobody has looked at for so long is read no more until somebody looks again.
+ASLEEP_SECONDS = 900.0
+# The share of one core that all reads together may take; the other half of one percent is for sending what they found.
+SHARE = 0.005
+# A source that does not answer is asked less and less often, up to this pause.
+_SLOWEST_SECONDS = 60.0
+# Changes that come in bursts (events of an operation) are shown together.
+_BURST_SECONDS = 0.1
+THREAD = "azray-feed"
+ACTION = "azray-action"
+
+Document = Mapping[str, Any]
+Listener = Callable[[Document], None]
+
+
+class Source(Protocol):
+    """What a channel shows: `read` asks for the truth, `document` is what is known, as plain JSON."""
+
+    def read(self) -> bool:
+        """Reads once, within a deadline of seconds; False when nothing answered. Raises nothing of ours."""
+        ...
+
+    def document(self) -> Document:
+        """What is known now; costs next to nothing."""
+        ...
+
+
+@dataclass
+class _Channel:
+    """A source, who listens, and when it is due. Times are those of `time.monotonic`."""
+
+    source: Source
+    listeners: list[Listener] = field(default_factory=list)
+    due: float = 0.0
+    changed: bool = True
+    looked: float = 0.0
+    cost: float = 0.0
+    failures: int = 0
+
+
+class Feed:
+    """The channels, and the thread that reads them. Every method is safe from any thread."""
+
+    def __init__(self) -> None:
+        self._channels: dict[str, _Channel] = {}
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self.turns = 0
+        """How many reads there have been, for tests and figures."""
+
+    def open(self, key: str, make: Callable[[], Source], listener: Listener) -> Source:
+        """Adds a listener to the channel `key`, made when there is none; it is called from the feed's thread."""
+        with self._wake:
+            channel = self._channels.get(key)
+            if channel is None:
+                channel = self._channels[key] = _Channel(make(), looked=time.monotonic())
+            channel.listeners.append(listener)
+            channel.due, channel.changed = 0.0, True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+                self._thread.start()
+            self._wake.notify()
+            return channel.source
+
+    def close(self, key: str, listener: Listener) -> None:
+        """Takes a listener away, and the channel with the last one."""
+        with self._wake:
+            channel = self._channels.get(key)
+            if channel and listener in channel.listeners:
+                channel.listeners.remove(listener)
+                if not channel.listeners:
+                    del self._channels[key]
+                self._wake.notify()
+
+    def source(self, key: str) -> Source | None:
+        """The source of an open channel."""
+        with self._wake:
+            channel = self._channels.get(key)
+            return channel.source if channel else None
+
+    def changed(self, key: str) -> None:
+        """What is known of a source has changed: show it at once."""
+        self._mark(key, changed=True)
+
+    def refresh(self, key: str) -> None:
+        """Something was done: read the source now."""
+        self._mark(key, due=0.0, failures=0)
+
+    def looked(self, key: str) -> None:
+        """A front end shows it: read it at the pace of somebody who looks."""
+        now = time.monotonic()
+        with self._wake:
+            channel = self._channels.get(key)
+            asleep = channel is not None and now - channel.looked > LOOK_SECONDS
+        self._mark(key, looked=now, **({"due": 0.0} if asleep else {}))
+
+    def _mark(self, key: str, **values: Any) -> None:
+        with self._wake:
+            if channel := self._channels.get(key):
+                for name, value in values.items():
+                    setattr(channel, name, value)
+                self._wake.notify()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None
+
+    # The thread.
+
+    def _run(self) -> None:
+        while (channel := self._next()) is not None:
+            self._turn(channel)
+
+    def _next(self) -> _Channel | None:
+        """Waits for the channel that is due first; None when there is none left, and then the thread is over."""
+        with self._wake:
+            while self._channels:
+                now = time.monotonic()
+                for channel in self._channels.values():
+                    if channel.changed or (channel.due <= now and not self._asleep(channel, now)):
+                        return channel
+                first = min((c.due for c in self._channels.values() if not self._asleep(c, now)), default=now + 3600)
+                self._wake.wait(max(first - now, 0.001))
+            self._thread = None
+            return None
+
+    @staticmethod
+    def _asleep(channel: _Channel, now: float) -> bool:
+        return now - channel.looked > ASLEEP_SECONDS
+
+    def _turn(self, channel: _Channel) -> None:
+        """Reads the source when it is due, and shows what is known."""
+        began = time.thread_time()
+        if channel.due <= time.monotonic():
+            # Read before it is set: a refresh that comes during the read asks for one more.
+            channel.due = float("inf")
+            self.turns += 1
+            answered = channel.source.read()
+            channel.failures = 0 if answered else min(channel.failures + 1, 8)
+            channel.cost = time.thread_time() - began
+            with self._wake:
+                if channel.due == float("inf"):
+                    channel.due = time.monotonic() + self._pause(channel)
+        self._show(channel)
+        time.sleep(_BURST_SECONDS)
+
+    def _pause(self, channel: _Channel) -> float:
+        watched = time.monotonic() - channel.looked < LOOK_SECONDS
+        calm = WATCHED_SECONDS if watched else UNWATCHED_SECONDS
+        slowed = min(calm * (1 << channel.failures), _SLOWEST_SECONDS)
+        # With this pause after each read, the reads of all channels together stay within their share.
+        return max(slowed, sum(c.cost for c in list(self._channels.values())) / SHARE)
+
+    def _show(self, channel: _Channel) -> None:
+        with self._wake:
+            channel.changed = False
+            listeners = tuple(channel.listeners)
+        document = channel.source.document()
+        for listener in listeners:
+            listener(document)
+
+
+class _Quiet(logging.Filter):
+    """Keeps what our threads log out of the cells: a thread's words would land in whichever cell ran last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for a record of one of our threads, which is kept in `said`."""
+        ours = record.threadName is not None and record.threadName.startswith((THREAD, ACTION))
+        if ours and (text := record.getMessage()) not in self.said:
+            self.said = [*self.said[-4:], text]
+        return not ours
+
+
+quiet = _Quiet()
+logging.getLogger("azray_lab").addFilter(quiet)
+_feed = Feed()
+
+
+def feed() -> Feed:
+    """The feed of this kernel."""
+    return _feed
+
+
+@contextlib.contextmanager
+def opened(key: str, make: Callable[[], Source], listeners: Iterable[Listener]) -> Any:
+    """The channel `key` for the length of a block; for tests and figures."""
+    listeners = list(listeners)
+    for listener in listeners:
+        _feed.open(key, make, listener)
+    try:
+        yield _feed
+    finally:
+        for listener in listeners:
+            _feed.close(key, listener)

@@ -1,0 +1,247 @@
+// What every live view shares: the document and its patches, beats, and small tools for the DOM.
+// The other half of the protocol is live.py. Everything that came from outside is set as text, never as HTML.
+
+const LOOK_MS = 10_000; // how often a view that is seen says so
+const SILENT_MS = 15_000; // longer than the kernel's beats (5 s) and its slowest read (9 s)
+const FIRST_MS = 6_000; // a kernel that lives answers the first look by then
+
+function merged(target, change) {
+  if (change === null || typeof change !== "object" || Array.isArray(change)) return change;
+  const out = target && typeof target === "object" && !Array.isArray(target) ? target : {};
+  for (const [key, value] of Object.entries(change)) {
+    if (key === "__proto__") continue;
+    if (value === null) delete out[key];
+    else out[key] = merged(out[key], value);
+  }
+  return out;
+}
+
+class Live {
+  // Follows the model's document; calls draw(live) after each change and tick(live) each second while it is seen.
+  constructor(model, element, { draw, tick, taken }) {
+    Object.assign(this, { model, element, draw, tick, taken: taken ?? (() => {}), seen: false });
+    this.number = -1;
+    this.document = {};
+    this.heard = 0;
+    this.opened = performance.now();
+    this.looked = -Infinity;
+    this.onWhole = () => this.takeWhole(model.get("whole"), true);
+    this.onPatch = () => this.takePatch(model.get("patch"), true);
+    this.onVisible = () => this.look();
+    this.takeWhole(model.get("whole"), false);
+    // What was there before this view is no sign of life: a saved notebook has it too.
+    this.takePatch(model.get("patch"), false);
+    model.on("change:whole", this.onWhole);
+    model.on("change:patch", this.onPatch);
+    document.addEventListener("visibilitychange", this.onVisible);
+    this.observer = new IntersectionObserver((entries) => {
+      this.seen = entries.some((entry) => entry.isIntersecting);
+      if (this.seen) this.look();
+    });
+    this.observer.observe(element);
+    this.timer = setInterval(() => this.second(), 1000);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.observer.disconnect();
+    document.removeEventListener("visibilitychange", this.onVisible);
+    this.model.off("change:whole", this.onWhole);
+    this.model.off("change:patch", this.onPatch);
+  }
+
+  takeWhole(whole, fromKernel) {
+    if (!whole || whole.number === this.number) return;
+    this.texts = whole.texts;
+    this.number = whole.number;
+    this.document = structuredClone(whole.document);
+    this.at = whole.now;
+    if (fromKernel) this.hear(whole.now);
+    this.taken(this, whole);
+    this.draw(this);
+  }
+
+  takePatch(patch, fromKernel) {
+    if (!patch || patch.number === undefined) return;
+    if (fromKernel) this.hear(patch.now);
+    if (patch.number === this.number + 1) {
+      this.number = patch.number;
+      this.at = patch.now;
+      this.document = merged(this.document, patch.change);
+      this.draw(this);
+    } else if (patch.number > this.number) {
+      this.ask("whole"); // one was missed: the view was made between two patches
+    }
+  }
+
+  hear(now) {
+    this.at = now;
+    this.offset = now - Date.now() / 1000;
+    this.heard = performance.now();
+  }
+
+  get live() {
+    if (this.heard) return performance.now() - this.heard < SILENT_MS;
+    return performance.now() - this.opened < FIRST_MS ? undefined : false;
+  }
+
+  // Seconds since 1970 by the clock of the machine that the kernel runs on.
+  now() {
+    return Date.now() / 1000 + (this.offset ?? 0);
+  }
+
+  ask(what, more) {
+    try {
+      this.model.send({ do: what, ...more });
+    } catch (error) {
+      console.debug("azray: the kernel cannot be reached", error);
+    }
+  }
+
+  look() {
+    if (document.hidden || !this.seen) return;
+    const now = performance.now();
+    if (now - this.looked > SILENT_MS) {
+      // It was hidden, and heard nothing because it asked for nothing: it gets time to hear.
+      if (this.heard) this.heard = Math.max(this.heard, now - SILENT_MS + FIRST_MS);
+    }
+    this.looked = now;
+    this.ask("look");
+  }
+
+  second() {
+    if (document.hidden || !this.seen) return;
+    if (performance.now() - this.looked >= LOOK_MS) {
+      this.look();
+      // A second view, or a saved notebook, begins with what is known now.
+      this.model.set("whole", { ...this.model.get("whole"), number: this.number, now: this.at,
+        document: structuredClone(this.document) });
+    }
+    const live = this.live;
+    if (live !== this.wasLive) {
+      this.wasLive = live;
+      this.draw(this);
+    }
+    this.tick(this);
+  }
+
+  say(key, values = {}) {
+    const text = this.texts?.[key] ?? key;
+    return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  }
+}
+
+// The DOM.
+
+function make(tag, attributes = {}, ...children) {
+  const node = ["svg", "path", "line", "circle"].includes(tag)
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function put(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function attribute(node, name, value) {
+  if (value === null || value === undefined || value === false) {
+    if (node.hasAttribute(name)) node.removeAttribute(name);
+  } else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);
+}
+
+// Keeps the element of each key, so that focus and scroll stay; `fill(element, item)` brings it up to date.
+function keyed(parent, items, create, fill) {
+  const old = (parent._rows ??= new Map());
+  const wanted = new Set(items.map(([key]) => key));
+  for (const [key, row] of old) if (!wanted.has(key)) (row.remove(), old.delete(key));
+  let before = parent.firstElementChild;
+  for (const [key, item] of items) {
+    let row = old.get(key);
+    if (!row) old.set(key, (row = create(key)));
+    if (row === before) before = before.nextElementSibling;
+    else parent.insertBefore(row, before);
+    if (row._item !== item || item === undefined || row._json !== undefined) {
+      const json = JSON.stringify(item);
+      if (json !== row._json) (fill(row, item, key), (row._json = json));
+    }
+  }
+}
+
+function button(text, help, act, kind = "") {
+  const node = make("button", { type: "button", class: `az-button ${kind}`, title: help }, text);
+  node.addEventListener("click", (event) => {
+    // The second click of a double click is none; a button that waits stays where the focus is.
+    if (event.detail > 1 || node.getAttribute("aria-disabled") === "true") return;
+    act(event);
+  });
+  return node;
+}
+
+function table(name, caption, columns, say) {
+  const body = make("tbody");
+  const head = columns.map((column) => make("th", { scope: "col", "data-column": column }, say(`column.${column}`)));
+  const node = make("table", { class: `az-table ${name}` },
+    make("caption", { class: "az-unseen" }, caption), make("thead", {}, make("tr", {}, ...head)), body);
+  const frame = make("div", { class: "az-scroll", tabindex: "0", role: "region", "aria-label": caption }, node);
+  return { frame, node, body, head };
+}
+
+function row(count) {
+  const node = make("tr", {}, make("th", { scope: "row" }));
+  for (let index = 1; index < count; index++) node.append(make("td"));
+  return node;
+}
+
+// Values for people; the same words as azray_lab.views.seconds.
+
+function duration(value) {
+  if (value < 10) return `${Math.max(value, 0).toFixed(1)} s`;
+  return whole(value);
+}
+
+function whole(value) {
+  const all = Math.max(Math.round(value), 0);
+  if (all < 100) return `${all} s`;
+  for (const [size, large, small, part] of [[86400, "d", "h", 3600], [3600, "h", "min", 60]]) {
+    if (all >= size) return `${Math.floor(all / size)} ${large} ${Math.floor((all % size) / part)} ${small}`;
+  }
+  return `${Math.floor(all / 60)} min ${all % 60} s`;
+}
+
+function clock(seconds) {
+  return new Date(seconds * 1000).toLocaleTimeString();
+}
+
+function amount(kind, pair, say) {
+  if (!pair) return say("meter.unknown");
+  const bytes = kind === "memory" || kind === "object_store";
+  const shown = bytes ? pair.map((value) => (value / 2 ** 30).toFixed(value < 2 ** 30 ? 2 : 1)) : pair.map((v) => `${+v.toFixed(2)}`);
+  return say("meter.value", { used: shown[0], total: shown[1] + (bytes ? " GiB" : "") });
+}
+
+// A line over time, 0 to 1; points are [seconds, value], the last value holds until now.
+function sparkline() {
+  const area = make("path", { class: "az-area" }), line = make("path", { class: "az-line" });
+  const node = make("svg", { class: "az-spark", viewBox: "0 0 100 24", preserveAspectRatio: "none", role: "img" },
+    make("line", { class: "az-base", x1: 0, x2: 100, y1: 23.5, y2: 23.5 }), area, line);
+  node._draw = (points, now, span) => {
+    const x = (time) => (100 * Math.max(time - now + span, 0)) / span;
+    const y = (value) => 23 - 21.5 * Math.min(Math.max(value, 0), 1);
+    const kept = points.filter(([time], index) => index === points.length - 1 || points[index + 1][0] > now - span);
+    if (!kept.length) return (area.setAttribute("d", ""), line.setAttribute("d", ""));
+    let path = "";
+    kept.forEach(([time, value], index) => {
+      path += index ? `H${x(time).toFixed(1)}V${y(value).toFixed(1)}` : `M${x(time).toFixed(1)} ${y(value).toFixed(1)}`;
+    });
+    path += "H100";
+    line.setAttribute("d", path);
+    area.setAttribute("d", `${path}V24H${x(kept[0][0]).toFixed(1)}Z`);
+  };
+  return node;
+}

@@ -1,0 +1,119 @@
+"""What every live widget of ours is: one document on both sides, and on the wire only what changed in it.
+
+`whole` is the document as it is now, for a front end that opens or comes back; `patch` is the last change, a JSON merge
+patch (RFC 7386) with a number. A front end that misses one asks for the whole again. A patch without a change is a
+beat: a front end that hears nothing for some seconds says that what it shows is not live.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import anywidget
+import traitlets
+
+from azray_lab.widgets.texts import TEXTS
+
+
+@cache
+def asset(*names: str) -> str:
+    """The text of files beside this module, joined."""
+    return "\n".join((resources.files(__package__) / name).read_text(encoding="utf-8") for name in names)
+
+
+def difference(old: Any, new: Any) -> Any:
+    """The JSON merge patch that makes `new` out of the mapping `old`; an empty one when they are equal."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            if inner := difference(before, value):
+                patch[key] = inner
+        elif before != value:
+            patch[key] = value
+    return patch
+
+
+def _whole(_value: Any, widget: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = widget.whole_now()
+    return whole
+
+
+class Live(anywidget.AnyWidget):
+    """A widget that shows a document. Subclasses give `_esm`, `_css`, `heard` and the two static forms."""
+
+    _esm = "export default { render() {} }"
+    whole = traitlets.Any().tag(sync=True, to_json=_whole)
+    patch = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._guard = threading.RLock()
+        self._document: Mapping[str, Any] = document
+        self._number = 0
+        super().__init__()
+        self.on_msg(self._received)
+
+    def whole_now(self) -> dict[str, Any]:
+        """The document with its number, the texts, and this machine's time (seconds since 1970)."""
+        with self._guard:
+            return {"number": self._number, "now": time.time(), "texts": TEXTS, "document": {**self._document}}
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """What it shows now."""
+        return self._document
+
+    def show(self, document: Mapping[str, Any]) -> None:
+        """Shows `document`; only what differs is sent, and nothing when nothing does."""
+        with self._guard:
+            if patch := difference(self._document, document):
+                self._document = document
+                self._number += 1
+                self._send_patch(patch)
+
+    def beat(self) -> None:
+        """Tells the front end that this is live."""
+        with self._guard:
+            self._send_patch({})
+
+    def _send_patch(self, change: Mapping[str, Any]) -> None:
+        self.patch = {"number": self._number, "now": time.time(), "change": change}
+
+    def _received(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        """What a front end sends: `{"do": "look" | "whole" | ...}`. May come on any thread, while a cell runs."""
+        if not isinstance(content, Mapping):
+            return
+        if content.get("do") == "whole":
+            self.send_state("whole")
+        else:
+            self.heard(content)
+
+    def heard(self, message: Mapping[str, Any]) -> None:
+        """A message from a front end; a look is answered by a beat."""
+        del message
+        self.beat()
+
+    # How it looks where there is no widget.
+
+    def static_html(self) -> str:
+        """The document as HTML that works without JavaScript."""
+        return ""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.lower()}>"
+
+    def _repr_mimebundle_(self, **_options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        if (bundle := super()._repr_mimebundle_()) is None:
+            return None
+        data, metadata = bundle
+        return {**data, "text/plain": repr(self), "text/html": self.static_html()}, metadata
+
+    def size(self) -> int:
+        """The bytes of the last patch as JSON, for tests and figures."""
+        return len(json.dumps(self.patch))
