@@ -286,6 +286,23 @@ class LeaseView(Protocol):
     def max(self) -> float | None: ...  # noqa: D102
 
 
+class MountView(Protocol):
+    """What the view of a cluster shows of a mounted folder."""
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def uri(self) -> str: ...  # noqa: D102
+    @property
+    def state(self) -> str: ...  # noqa: D102
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+    @property
+    def why(self) -> str: ...  # noqa: D102
+    @property
+    def engine(self) -> str: ...  # noqa: D102
+
+
 class StatusView(Protocol):
     """What the view of a cluster shows; `targets.base.ClusterStatus` has it."""
 
@@ -305,6 +322,8 @@ class StatusView(Protocol):
     def dashboard_url(self) -> str: ...  # noqa: D102
     @property
     def lease(self) -> LeaseView: ...  # noqa: D102
+    @property
+    def mounts(self) -> Sequence[MountView]: ...  # noqa: D102
     def to_dict(self) -> dict[str, Any]: ...  # noqa: D102
 
 
@@ -315,6 +334,7 @@ def status(state: StatusView) -> View:
     """A cluster as it is: one line, where it answers, and its nodes."""
     rows = [(n.name, n.role, n.state, resources(n.resources, n.labels), n.reason) for n in state.nodes]
     facts = [("address", state.address), ("dashboard", state.dashboard_url), ("lease", _lease(state))]
+    facts += [("mount", _mount(mount)) for mount in state.mounts]
     return View(state.to_dict(), _status_text(state, facts, rows), _status_html(state, facts, rows))
 
 
@@ -323,6 +343,12 @@ def _lease(state: StatusView) -> str:
     terms = state.lease
     limits = [("idle", terms.idle), ("max", terms.max)]
     return ", ".join(f"{name} {seconds(limit)}" for name, limit in limits if limit)
+
+
+def _mount(mount: MountView) -> str:
+    """A mount for people: `az://data at /mnt/data: mounted (hydrate: a read-only copy, because ...)`."""
+    about = f": {mount.reason}" if mount.reason else f" ({mount.engine}: {mount.why})"
+    return f"{mount.uri} at {mount.path}: {mount.state}{about}"
 
 
 def _status_text(state: StatusView, facts: list[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:

@@ -196,6 +196,20 @@ class LeaseStatus:
 
 
 @dataclass(frozen=True)
+class MountStatus:
+    """A folder that every node sees. `state`: mounted, silent, stale or gone; `why`: how the engine was chosen."""
+
+    path: str
+    uri: str = ""
+    profile: str = ""
+    engine: str = ""
+    state: str = "mounted"
+    reason: str = ""
+    why: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
 class ClusterStatus:
     """A cluster as it really is; `reason` says why it is in this state where that is not plain."""
 
@@ -210,6 +224,7 @@ class ClusterStatus:
     python_version: str = ""
     created: float = 0.0
     lease: LeaseStatus = LeaseStatus()
+    mounts: tuple[MountStatus, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The status as plain JSON, the document of `azray status --json`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from azray_lab.errors import ClusterLostError, CredentialError
 from azray_lab.targets.base import READ_SECONDS, ClusterStatus, Handle, LeaseStatus, NodeStatus, ProcessId, State
-from azray_lab.targets.local import dashboard
+from azray_lab.targets.local import dashboard, mounts
 from azray_lab.targets.local.folders import Folders, autopsy
 from azray_lab.views import seconds
 
@@ -70,6 +70,9 @@ def status(handle: Handle, *, seconds: float = READ_SECONDS) -> ClusterStatus:
     )
     if found == "running" and (missing := [n for n in nodes if n.state != "running"]):
         found, reason = "degraded", "; ".join(f"{n.name} is {n.state}: {n.reason}" for n in missing)
+    folders = mounts.states(handle)
+    if found == "running" and (broken := [m for m in folders if m.state != "mounted"]):
+        found, reason = "degraded", "; ".join(f"mount {m.path} is {m.state}: {m.reason}" for m in broken)
     terms = lease(handle)
     return ClusterStatus(
         name=handle.name,
@@ -83,6 +86,7 @@ def status(handle: Handle, *, seconds: float = READ_SECONDS) -> ClusterStatus:
         python_version=handle.python_version,
         created=handle.created,
         lease=terms,
+        mounts=folders,
     )
 
 

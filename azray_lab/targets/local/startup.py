@@ -16,8 +16,9 @@ import psutil
 
 from azray_lab.durable import write_json
 from azray_lab.errors import ClusterLostError, PortTakenError, RayMissingError, StartError
+from azray_lab.spec import settings
 from azray_lab.targets.base import Handle, PlannedNode, Save, TargetPlan, this_process
-from azray_lab.targets.local import commands, dashboard, gpus, machine
+from azray_lab.targets.local import commands, dashboard, gpus, machine, mounts
 from azray_lab.targets.local.folders import TOO_SLOW, WATCHDOG, Folders, autopsy, tail
 from azray_lab.targets.local.joining import Joining
 from azray_lab.targets.local.machine import Share
@@ -90,7 +91,8 @@ def plan(spec: ClusterSpec) -> TargetPlan:
                 command,
             )
         )
-    return TargetPlan(tuple(nodes), tuple(_notes(spec, shares)), price_per_hour=0.0)
+    notes, blockers = mounts.plan(spec, settings.process_environment())
+    return TargetPlan(tuple(nodes), (*_notes(spec, shares), *notes), tuple(blockers), price_per_hour=0.0)
 
 
 def _notes(spec: ClusterSpec, shares: Mapping[str, Share]) -> list[str]:
@@ -105,7 +107,6 @@ def _notes(spec: ClusterSpec, shares: Mapping[str, Share]) -> list[str]:
     notes += [f"{name}: its GPUs are pretended" for name, share in shares.items() if share.pretended]
     if why := gpus.reasons(here.why):
         notes.append(f"GPUs: {why}")
-    notes += [f"mount {mount.path}: not in this version" for mount in spec.mounts]
     if spec.azure.region:
         notes.append("azure: has no meaning here")
     return notes
@@ -158,6 +159,12 @@ class Startup:
     def folders(self) -> Folders:
         """The cluster's folders."""
         return Folders.of(self.handle)
+
+    def mounts(self) -> None:
+        """Mounts what the spec asks for. Where they will be is kept first, so that `down` finds what a kill leaves."""
+        if self.spec.mounts:
+            self.keep(details={**self.handle.details, "mounts": mounts.paths(self.spec)})
+            mounts.mount_all(self.spec, self.handle.id, self.places.environment, self.operation)
 
     def head(self) -> None:
         """Starts the head and returns when its raylet is there; the dashboard comes later."""

@@ -96,9 +96,11 @@ class LocalTarget:
 
     def _start(self, startup: Startup, spec: ClusterSpec) -> None:
         startup.fresh()
+        # First, so that somebody is there to clean up when this process is killed.
+        startup.watchdog()
+        startup.mounts()
         workers = {name: group for name, group in spec.node_names().items() if name != "head"}
         startup.head()
-        startup.watchdog()
         joining = startup.workers(workers)
         startup.dashboard()
         joining.join()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.errors import DeadlineError, LeftoverError
 from azray_lab.targets.base import ProcessId
 from azray_lab.targets.local.folders import Folders
+from azray_lab.targets.local.mounts import unmount_all
 from azray_lab.targets.local.processes import end, marked
 
 if TYPE_CHECKING:

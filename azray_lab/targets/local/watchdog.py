@@ -18,6 +18,7 @@ from azray_lab.operation import Operation
 from azray_lab.targets.base import Handle
 from azray_lab.targets.local import dashboard, snapshot, teardown
 from azray_lab.targets.local.folders import Folders
+from azray_lab.targets.local.mounts import Mender
 from azray_lab.views import seconds
 
 # A look costs one to three small requests: rare when there is time, often enough that a short lease is kept.
@@ -34,6 +35,8 @@ class Watchdog:
         self._clock = clock
         self._idle_since: float | None = None
         self._warned = False
+        self._starting = False
+        self._mender = Mender()
 
     def handle(self) -> Handle | None:
         """The handle as it is now: `up` and `scale` change it. None when the cluster's folder is gone."""
@@ -56,6 +59,8 @@ class Watchdog:
         now = self._clock()
         busy = self.busy(handle)
         self._idle_since = None if busy else (self._idle_since or now)
+        for path in self._mender.look(handle) if handle.phase == "up" else ():
+            _say(f"mount {path} is gone or has lost its process; it is mounted again")
         write_json(self._files.watch, {"at": now, "busy": busy, "idle_since": self._idle_since})
         terms = snapshot.lease(handle)
         if terms.expires is None or now < terms.expires:
