@@ -26,6 +26,8 @@ from azray_lab.storage.blobfuse.profiles import Value
 
 # The variables that blobfuse2 reads; another account's must not reach it.
 _READ_BY_IT = ("AZURE_STORAGE_", "AZURE_OAUTH_TOKEN_FILE", "WORKLOAD_IDENTITY_TOKEN", "BLOBFUSE2_")
+# A mount may outlive the cluster in which it was made, whose end takes every process that has these.
+_CLUSTER = ("AZRAY_CLUSTER_", "AZRAY_NODE")
 # The asset tag that every Azure VM has, and nothing else (Azure's documentation of the instance metadata service).
 _ASSET_TAG = Path("/sys/class/dmi/id/chassis_asset_tag")
 _AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
@@ -41,7 +43,7 @@ class Access:
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` without what blobfuse2 would read of another account, and with ours."""
-        kept = {name: value for name, value in base.items() if not name.startswith(_READ_BY_IT)}
+        kept = {name: value for name, value in base.items() if not name.startswith((*_READ_BY_IT, *_CLUSTER))}
         return {**kept, **self.variables}
 
 

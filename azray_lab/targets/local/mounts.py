@@ -1,0 +1,138 @@
+"""The mounts of a local cluster: made before its nodes start, watched, gone when it ends. All nodes see one folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from azray_lab.errors import AzRayError, LeftoverError
+from azray_lab.storage.blobfuse import mountinfo
+from azray_lab.storage.blobfuse.health import quick
+from azray_lab.storage.blobfuse.records import Records, place
+from azray_lab.targets.base import MountStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from azray_lab.operation import Operation
+    from azray_lab.spec.models import ClusterSpec, MountSpec
+    from azray_lab.storage.blobfuse.records import Record
+    from azray_lab.storage.blobfuse.request import Request
+    from azray_lab.targets.base import Handle
+
+# How long `down` waits for files that somebody else has open below a mount, in seconds.
+_OPEN_SECONDS = 5.0
+
+
+def paths(spec: ClusterSpec) -> list[str]:
+    """Where the mounts of `spec` appear."""
+    return [place(mount.path) for mount in spec.mounts]
+
+
+def plan(spec: ClusterSpec, environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """What to say of the mounts of `spec` before they are made: notes, and what stands against them."""
+    if not spec.mounts:
+        return [], []
+    from azray_lab.storage.blobfuse.request import obstacle
+
+    notes = [f"mount {mount.path}: {mount.uri} as {mount.profile}" for mount in spec.mounts]
+    problem = obstacle(environment)
+    if problem is None:
+        return notes, []
+    in_need = [m for m in spec.mounts if m.engine != "hydrate" and m.fallback == "none"]
+    # A data set of many small files needs no FUSE; whether it is one, `up` finds out.
+    blocked = [m for m in in_need if m.engine == "blobfuse2" or m.profile != "dataset"]
+    notes += [f"mount {m.path}: will be a read-only copy: {problem}" for m in spec.mounts if m.fallback == "copy"]
+    return notes, [f"mount {mount.path}: {problem}" for mount in blocked]
+
+
+def mount_all(spec: ClusterSpec, owner: str, environment: Mapping[str, str], operation: Operation[Any]) -> None:
+    """Mounts what `spec` asks for, one after the other; the error of the first that cannot be."""
+    from azray_lab.storage.blobfuse.mounts import Mounts
+
+    door = Mounts(environ={**environment, **spec.env})
+    for mount in spec.mounts:
+        door.mount(_request(mount, owner), operation)
+
+
+def _request(mount: MountSpec, owner: str) -> Request:
+    from azray_lab.storage.blobfuse.request import Request
+    from azray_lab.storage.uri import BlobUri
+
+    return Request(
+        BlobUri.parse(mount.uri), mount.path, mount.profile, mount.engine, mount.access, mount.fallback,
+        mount.read_only, overrides=dict(mount.options), owner=owner,
+    )  # fmt: skip
+
+
+def unmount_all(handle: Handle, operation: Operation[Any]) -> None:
+    """Unmounts what the cluster was the last to use; LeftoverError names what stays.
+
+    What others have open below one is told; it is written when they close it, and then its process ends.
+    """
+    left = [record for record in _records(handle) if not _unmounted(record, handle.id, operation)]
+    if left:
+        names = [record.path for record in left]
+        raise LeftoverError(
+            f"cluster {handle.name} still has mounts",
+            cause=", ".join(names),
+            next_step=f"azray unmount {names[0]} --lazy",
+            left=names,
+        )
+
+
+def _unmounted(record: Record, owner: str, operation: Operation[Any]) -> bool:
+    from azray_lab.storage.blobfuse.mounts import Mounts
+
+    door = Mounts()
+    try:
+        gone = door.unmount(record.path, operation, owner=owner, wait=_OPEN_SECONDS)
+    except AzRayError as error:
+        operation.note(f"{error.message}: {error.cause}; it goes when that is closed")
+        gone = door.unmount(record.path, operation, owner=owner, lazy=True)
+    return not gone or mountinfo.at(record.path) is None
+
+
+def _records(handle: Handle) -> Iterator[Record]:
+    known = Records() if handle.details.get("mounts") else None
+    for path in handle.details.get("mounts", ()):
+        record = known.get(path) if known else None
+        if record is not None and handle.id in record.owners:
+            yield record
+
+
+def states(handle: Handle) -> tuple[MountStatus, ...]:
+    """How the cluster's mounts are; at most five seconds for each that does not answer."""
+    if not handle.details.get("mounts"):
+        return ()
+    from azray_lab.storage.blobfuse.mounts import Mounts
+
+    door = Mounts()
+    found = {record.path: door.health(record) for record in _records(handle)}
+    return tuple(
+        MountStatus(path, one.uri, one.profile, one.engine, one.state, one.reason, one.why, one.read_only)
+        if (one := found.get(path))
+        else MountStatus(path, state="gone", reason="it was unmounted")
+        for path in handle.details["mounts"]
+    )
+
+
+class Mender:
+    """Brings back mounts whose process has died: each in a process of its own, so that the watchdog never waits."""
+
+    def __init__(self) -> None:
+        self._at_work: dict[str, subprocess.Popen[bytes]] = {}
+
+    def look(self, handle: Handle) -> list[str]:
+        """Starts the mending of what needs it, and returns those paths. Costs a look at /proc for each mount."""
+        begun = []
+        for record in _records(handle):
+            busy = self._at_work.get(record.path)
+            if (busy is not None and busy.poll() is None) or quick(record) == "mounted":
+                continue
+            command = [sys.executable, "-m", "azray_lab.storage.blobfuse.mending", record.path]
+            self._at_work[record.path] = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            begun.append(record.path)
+        return begun
