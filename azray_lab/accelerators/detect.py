@@ -121,7 +121,9 @@ def _parts(devices: Sequence[Device]) -> list[Reason]:
     reasons = []
     for device in devices:
         if part := catalog.fraction(device.name):
-            text = f"GPU {device.index} is {part[1]} of a {device.type} (profile {part[0]}): its memory is all there is"
+            text = (
+                f"GPU {device.index} is {part[1]} of one {device.type} (profile {part[0]}): its memory is all there is"
+            )
             reasons.append(Reason("fraction", text, "a larger VM size has the whole GPU"))
         elif device.mig == "on":
             text = f"GPU {device.index} is in MIG mode and has no instance, so CUDA cannot use it"

@@ -54,4 +54,6 @@ def _named(pci: PciDevice, index: int) -> Device:
     kind, name = catalog.other(pci.vendor, pci.device)
     problem = "" if pci.driver else "no driver has it"
     vendor = catalog.VENDORS[pci.vendor]
-    return Device(vendor, name, kind, str(index), uuid=pci.address, driver=pci.driver, problem=problem)
+    return Device(
+        vendor, name, kind, str(index), uuid=pci.address, driver=pci.driver, problem=problem, lost=not pci.driver
+    )

@@ -1,0 +1,64 @@
+"""Every error that NVML knows at any of its calls, and GPUs that fall off the bus while they are watched."""
+
+from __future__ import annotations
+
+import pynvml
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from azray_lab.accelerators import detect
+from azray_lab.testing.nvml import ERRORS, FUNCTIONS
+
+MACHINES = ["t4", "a100_mig", "h100"]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_error_at_every_call_is_told_and_never_raised(machines, machine, function):
+    """Detection ends with devices or a reason, says what was wrong, and shuts the library down as often as it began."""
+    for code in ERRORS:
+        captured = machines(machine, failing={function: (code, 1)})
+        found = detect(captured.host)
+        assert found.devices or found.reasons, (function, code)
+        assert captured.nvml.open == 0, (function, code)
+        if function in {"nvmlInit", "nvmlDeviceGetCount"}:
+            assert found.devices == ()
+            assert found.reasons[0].text
+        if function == "nvmlDeviceGetHandleByIndex":
+            assert all(device.lost and device.problem for device in found.devices), code
+
+
+@given(first=st.integers(1, 40), code=st.sampled_from(ERRORS), function=st.sampled_from(FUNCTIONS))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_errors_that_begin_at_any_call(machines, first, code, function):
+    """The same when the first calls went well: the other GPUs keep what they said."""
+    captured = machines("h100", failing={function: (code, first)})
+    found = detect(captured.host)
+    assert captured.nvml.open == 0
+    assert found.devices or found.reasons
+    assert len({device.index for device in found.devices}) == len(found.devices)
+
+
+def test_a_gpu_that_falls_off_is_a_device_with_a_problem(machines):
+    """GPU 2 of 8 is lost in the middle of being read: it is listed with the reason, and the others are well."""
+    lost = pynvml.NVML_ERROR_GPU_IS_LOST
+    found = detect(machines("h100", failing={"nvmlDeviceGetMemoryInfo": (lost, 8)}).host)
+    assert len(found.devices) == 8
+    assert [device.index for device in found.devices if device.lost] == ["7"]
+    assert "GPU is lost" in found.devices[7].problem
+    assert [(r.code, r.next_step) for r in found.reasons] == [("lost", "sudo dmesg | grep -i xid")]
+
+
+def test_what_a_device_does_not_offer_is_no_problem(machines):
+    """Not supported is an answer: the value is missing, and nothing is said."""
+    failing = {"nvmlDeviceGetUtilizationRates": (pynvml.NVML_ERROR_NOT_SUPPORTED, 1)}
+    (t4,) = detect(machines("t4", failing=failing).host).devices
+    assert (t4.utilisation, t4.problem, t4.usable) == (None, "", True)
+
+
+def test_what_a_device_refuses_is_said_and_it_stays_usable(machines):
+    """Without the right to see processes the device is whole, and the problem says which number is missing."""
+    failing = {"nvmlDeviceGetComputeRunningProcesses": (pynvml.NVML_ERROR_NO_PERMISSION, 1)}
+    (t4,) = detect(machines("t4", failing=failing).host).devices
+    assert (t4.problem, t4.usable) == ("processes: Insufficient Permissions", True)
