@@ -69,6 +69,7 @@ def remove(handle: Handle, operation: Operation[Any], *, keep_state: bool = Fals
         # First, so that it does not take the end of the head for a loss.
         end([p for p in processes(handle) if p.pid == watchdog["pid"]])
     end_processes(lambda: processes(handle), operation, who=f"cluster {handle.name}")
+    unmount_all(handle, operation)
     doomed = [folders.runtime] if keep_state else [folders.runtime, folders.state]
     for folder in doomed:
         _remove_folder(folder)
