@@ -119,15 +119,20 @@ def _up(spec: ClusterSpec, place: Any, operation: Operation[Any]) -> Cluster:
     try:
         made = place.up(spec, handle, operation, registry.save)
     except BaseException:
-        _forget_unless_there(spec.name)
+        _forget_unless_there(spec.name, before=handle)
         raise
     if state != "running":
         timings.remember(spec.target, _size(spec), operation.timeline)
     return Cluster(made)
 
 
-def _forget_unless_there(name: str) -> None:
-    """Drops the handle of a start that failed and removed what it made; keeps that of a cluster that still runs."""
+def _forget_unless_there(name: str, before: Handle | None) -> None:
+    """Drops the handle of a start that failed and removed what it made.
+
+    Keeps that of a cluster that still runs, and that of `before`, which tells why it is lost.
+    """
     handle = registry.handle_or_none(name)
-    if handle and target(handle.target).state(handle) != "running":
+    if handle is None or (before and handle.id == before.id):
+        return
+    if target(handle.target).state(handle) != "running":
         registry.forget(name)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
@@ -22,13 +22,11 @@ from azray_lab.errors import CancelledError, ClusterLostError, PortTakenError, S
 from azray_lab.operation import Operation
 from azray_lab.spec import settings
 from azray_lab.spec.models import ClusterSpec
+from azray_lab.targets.base import Handle
 from azray_lab.targets.local import commands, teardown
 from azray_lab.targets.local.folders import Folders
 from azray_lab.targets.local.machine import Share
 from azray_lab.targets.local.target import LocalTarget
-
-if TYPE_CHECKING:
-    from azray_lab.targets.base import Handle
 
 pytestmark = pytest.mark.ray
 
@@ -168,17 +166,18 @@ def test_ctrl_c_in_the_middle_of_up_leaves_nothing(fresh_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_of_up_is_cleaned_by_down(fresh_home: Path) -> None:
-    """After a kill of `azray up` itself the cluster shows as lost, and `down` ends what it had started."""
+def test_kill_9_in_the_middle_of_up_is_cleaned_by_the_watchdog(fresh_home: Path) -> None:
+    """After a kill of `azray up` itself the watchdog ends what it had started and says why; `down` removes the rest."""
     del fresh_home
     process = _cli("up", "--name", "killed")
     handle = _started("killed")
     process.kill()
     process.communicate(timeout=60)
     cluster = azray_lab.attach("killed")
-    status = cluster.status()
-    assert status.state == "lost"
-    assert "broken off" in status.reason
+    assert "broken off" in cluster.status().reason
+    wait_until(lambda: cluster.status().state == "down", "the watchdog to end it")
+    assert "broken off" in cluster.status().reason
+    wait_until(lambda: not teardown.processes(handle), "the last process to end")
     cluster.down()
     assert leftovers(handle) == []
 
@@ -234,6 +233,25 @@ def test_a_start_that_fails_says_what_ray_said_and_leaves_nothing(fresh_home: Pa
     assert caught.value.facts["node"] == "head"
     assert registry.names() == []
     assert not list((settings.state_dir() / "local").glob("*"))
+
+
+def test_a_repair_that_fails_keeps_the_lost_cluster_and_why(fresh_home: Path) -> None:
+    """After a failed `up` on a lost cluster its handle still says why it was lost, and `down` still ends it."""
+    state, runtime = fresh_home / "local" / "aa", fresh_home / "aa"
+    Folders(state, runtime).make()
+    (state / "head.log").write_text("ray.exceptions.OutOfMemoryError: node died\n")
+    head = {"pid": 2**22, "started": 1.0, "session": 2**22, "group": "head", "index": 0, "ip": "127.64.0.1"}
+    details = {"state_dir": str(state), "runtime_dir": str(runtime), "nodes": {"head": head}}
+    registry.save(Handle("gone", "local", "aa", {"name": "gone"}, time.time(), "up", details=details))
+    refused = ClusterSpec(name="gone")
+    refused = refused.model_copy(update={"head": refused.head.model_copy(update={"resources": {"CPU": 3}})})
+    with pytest.raises(StartError, match="CPU"):
+        up_operation(refused).run()
+    status = azray_lab.attach("gone").status()
+    assert (status.state, status.reason) == ("lost", "the head is gone: ray.exceptions.OutOfMemoryError: node died")
+    assert not runtime.exists()
+    azray_lab.attach("gone").down()
+    assert registry.names() == []
 
 
 def test_cancelling_the_operation_is_the_same_as_ctrl_c(fresh_home: Path) -> None:

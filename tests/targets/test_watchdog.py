@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from azray_lab.durable import write_json
-from azray_lab.targets.base import Handle, LeaseStatus
+from azray_lab.targets.base import Handle, LeaseStatus, this_process
 from azray_lab.targets.local import snapshot
 from azray_lab.targets.local.folders import Folders
 from azray_lab.targets.local.watchdog import Watchdog
@@ -98,8 +98,18 @@ def test_a_cluster_that_is_being_made_is_not_idle(handle: Handle, clock: Clock, 
     _lease(handle, idle=1)
     watchdog = Watchdog(tmp_path, clock)
     clock.now += 100
-    assert watchdog.look(handle.but(phase="starting")) == ""
+    assert watchdog.look(handle.but(phase="starting", maker=this_process().to_dict())) == ""
     assert snapshot.lease(handle).idle_since is None
+
+
+def test_a_start_whose_maker_is_gone_is_ended(handle: Handle, clock: Clock, tmp_path: Path) -> None:
+    """While `up` lives the watchdog looks often; when it was killed, the watchdog ends what it had started."""
+    _lease(handle)
+    watchdog = Watchdog(tmp_path, clock)
+    assert watchdog.look(handle.but(phase="starting", maker=this_process().to_dict())) == ""
+    assert watchdog.pause() == 2.0
+    gone = {"pid": 2**22 - 1, "started": 1.0}
+    assert "`up` was broken off" in watchdog.look(handle.but(phase="starting", maker=gone))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ def _maker_alive(handle: Handle) -> bool:
 
 def state(handle: Handle) -> tuple[State, str]:
     """The state and its reason, from processes and files alone."""
+    if past := handle.details.get("past"):
+        return past["state"], past["reason"]
     folders = Folders.of(handle)
     if ended := folders.read(folders.ended):
         return "down", str(ended.get("reason", ""))
@@ -40,6 +42,12 @@ def state(handle: Handle) -> tuple[State, str]:
     if not alive(handle, "head"):
         return "lost", f"the head is gone: {autopsy(folders.log('head'))}"
     return "running", ""
+
+
+def remembered(handle: Handle) -> Handle:
+    """The handle with its state and the reason in it, for when the files that tell them are removed."""
+    found, reason = state(handle)
+    return handle.but(details={**handle.details, "past": {"state": found, "reason": reason}})
 
 
 def lease(handle: Handle) -> LeaseStatus:

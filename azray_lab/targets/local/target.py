@@ -68,11 +68,16 @@ class LocalTarget:
         return startup.plan(spec)
 
     def up(self, spec: ClusterSpec, handle: Handle | None, operation: Operation[Any], save: Save) -> Handle:
-        """Starts the cluster, or what of it is missing; a cluster whose head is lost is removed and made anew."""
+        """Starts the cluster, or what of it is missing; a cluster whose head is lost is removed and made anew.
+
+        When that fails, the handle of the lost one stays, with why it was lost.
+        """
         if handle and self.state(handle) == "running":
             return self.scale(handle, spec, operation, save)
         tries = _TRIES
         if handle:
+            handle = snapshot.remembered(handle)
+            save(handle)
             with operation.stage("clean up", f"the earlier cluster is {self.state(handle)}"):
                 teardown.remove(handle, operation)
         while True:
@@ -84,6 +89,8 @@ class LocalTarget:
                     with operation.shielded():
                         teardown.remove(startup.handle, operation)
                 if not _too_slow(error) or (tries := tries - 1) == 0:
+                    if handle:
+                        save(handle)
                     raise
                 operation.note("the machine was too slow for Ray, which gives a head 30 s; it is started again")
             else:

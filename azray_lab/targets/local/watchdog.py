@@ -23,6 +23,8 @@ from azray_lab.views import seconds
 
 # A look costs one to three small requests: rare when there is time, often enough that a short lease is kept.
 _SLOWEST, _FASTEST = 15.0, 0.5
+# While `up` is at work, whose end would leave nobody to clean up.
+_STARTING = 2.0
 _LOOKS_PER_IDLE_LIMIT = 10
 Clock = Callable[[], float]
 
@@ -56,6 +58,10 @@ class Watchdog:
 
     def look(self, handle: Handle) -> str:
         """Looks once, keeps what it saw, and returns why the cluster must end now, or an empty string."""
+        state, reason = snapshot.state(handle)
+        self._starting = state == "starting"
+        if handle.phase == "starting" and state == "lost":
+            return reason
         now = self._clock()
         busy = self.busy(handle)
         self._idle_since = None if busy else (self._idle_since or now)
@@ -80,7 +86,7 @@ class Watchdog:
         """How long to wait until the next look, in seconds."""
         limits = self._files.read(self._files.lease)
         now = self._clock()
-        ways = [_SLOWEST]
+        ways = [_STARTING if self._starting else _SLOWEST]
         if idle := limits.get("idle"):
             ways.append(idle / _LOOKS_PER_IDLE_LIMIT)
         if end := limits.get("end"):
