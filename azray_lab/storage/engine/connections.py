@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import urllib.request
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -42,9 +43,10 @@ class Connections:
         self.host = parts.hostname or ""
         self.tls = parts.scheme == "https"
         self.port = parts.port or (443 if self.tls else 80)
-        self._idle: collections.deque[http.client.HTTPConnection] = collections.deque(maxlen=_KEPT)
+        self._idle: collections.deque[http.client.HTTPConnection] = collections.deque()
         self._pid = os.getpid()
         self._resolved = False
+        weakref.finalize(self, _close, self._idle)  # also at the interpreter's end
 
     def request(self, method: str, target: str, headers: Mapping[str, str], body: Any = None) -> Answer:
         """One request and its whole answer; raises OSError or HTTPException, and StorageError for an unknown host."""
@@ -66,7 +68,7 @@ class Connections:
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
+        if response.will_close or len(self._idle) >= _KEPT:
             connection.close()
         else:
             self._idle.append(connection)
@@ -74,7 +76,8 @@ class Connections:
 
     def _take(self) -> http.client.HTTPConnection | None:
         if self._pid != os.getpid():  # a forked child must not talk on its parent's connections
-            self._pid, self._idle = os.getpid(), collections.deque(maxlen=_KEPT)
+            self._pid = os.getpid()
+            _close(self._idle)
         try:
             return self._idle.pop()
         except IndexError:
@@ -118,8 +121,13 @@ class Connections:
 
     def close(self) -> None:
         """Closes what is idle."""
-        while (connection := self._take()) is not None:
-            connection.close()
+        _close(self._idle)
+
+
+def _close(idle: collections.deque[http.client.HTTPConnection]) -> None:
+    with contextlib.suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
 def _look_up(host: str, port: int, outcome: list[OSError | None]) -> None:

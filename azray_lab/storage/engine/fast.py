@@ -11,7 +11,6 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-from azray_lab.errors import AzRayError
 from azray_lab.storage.engine.connections import CONNECT_SECONDS, SILENT_SECONDS, own_certificates
 from azray_lab.storage.engine.model import API_VERSION, Block, Entry
 
@@ -51,13 +50,14 @@ class Fast:
         import obstore
 
         store = self._store(container)
+        options: Any = {"range": (start, end)}
+        if etag:
+            options["if_match"] = etag
         try:
-            found = obstore.get(store, name, options={"range": (start, end), "if_match": etag or None})
+            found = obstore.get(store, name, options=options)
             meta = found.meta
             return Block(found.bytes(), meta["size"], meta["e_tag"] or "")
-        except AzRayError:  # of our token credential, out of obstore's callback
-            raise
-        except Exception as error:
+        except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             raise _unable(error) from error
 
     def put(self, container: str, name: str, data: Any, content_type: str) -> Entry:
@@ -68,9 +68,7 @@ class Fast:
         attributes: Any = {"Content-Type": content_type}
         try:
             done = obstore.put(store, name, data, attributes=attributes, use_multipart=False)
-        except AzRayError:
-            raise
-        except Exception as error:
+        except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             raise _unable(error) from error
         return Entry("blob", name, len(data), done["e_tag"] or "")
 
@@ -108,8 +106,6 @@ class Fast:
 
 
 def _unable(error: Exception) -> Unable:
-    if isinstance(error.__cause__, AzRayError):
-        raise error.__cause__
     found = _STATUS.search(str(error))
     return Unable(throttled=found is not None and (found[1] == "429" or found[1].startswith("5")))
 

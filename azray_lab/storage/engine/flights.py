@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from azray_lab.storage.engine.model import MiB
 
@@ -31,33 +31,102 @@ def fly(
     stop: threading.Event | None = None,
     flights: int = FLIGHTS,
 ) -> Generator[T, None, None]:
-    """Does `jobs` on threads and gives their results as they come; closes with all threads ended.
+    """Does `jobs` on threads and gives their results as they come; when it ends, in whatever way, no thread is left.
 
-    `check` is called in between and may raise to end it. When it ends early, `stop` is set, so that what only waits
-    for another try ends too; requests under way are waited for.
+    `check` is called in between and may raise to end it; so does the first error of a job. `stop` is set then, so that
+    what only waits for another try ends too. Requests under way are waited for.
     """
-    pool = ThreadPoolExecutor(flights, thread_name_prefix="azray-blob")
-    flying: dict[Future[T], int] = {}
-    waiting = iter(jobs)
-    later: Job[T] | None = None
-    held = 0
+    flight: _Flight[T] = _Flight(iter(jobs), flights)
+    flight.launch()
     try:
         while True:
             check()
-            while len(flying) < 2 * flights and (later := later or next(waiting, None)) is not None:
-                if flying and held + later.cost > BYTES_IN_FLIGHT:
-                    break
-                flying[pool.submit(later.work)] = later.cost
-                held += later.cost
-                later = None
-            if not flying:
+            try:
+                result, error = flight.results.get(timeout=_LOOK)
+            except queue.Empty:
+                continue
+            if error is not None:
+                raise error  # noqa: TRY301 - a job's, handed over from its thread
+            if result is _END:
                 return
-            for future in wait(flying, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
-                held -= flying.pop(future)
-                yield future.result()
+            yield result
     except BaseException:
         if stop is not None:
             stop.set()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        flight.land()
+
+
+_END: Any = object()
+
+
+class _Flight(Generic[T]):
+    """The threads. Each takes the next job itself, so that nothing is handed over; the last one says `_END`."""
+
+    def __init__(self, jobs: Iterator[Job[T]], most: int) -> None:
+        self.results: queue.SimpleQueue[tuple[T, BaseException | None]] = queue.SimpleQueue()
+        self._jobs = jobs
+        self._most = most
+        self._threads: list[threading.Thread] = []
+        self._busy = 0
+        self._held = 0
+        self._over = False
+        self._turn = threading.Lock()  # who takes the next job
+        self._landed = threading.Condition()  # guards the counts
+
+    def launch(self) -> None:
+        """Starts one more thread."""
+        thread = threading.Thread(target=self._run, name="azray-blob", daemon=True)
+        self._threads.append(thread)
+        with self._landed:
+            self._busy += 1
+        thread.start()
+
+    def land(self) -> None:
+        """Takes no more jobs and waits for the threads."""
+        with self._landed:
+            self._over = True
+            self._landed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        try:
+            while (job := self._take()) is not None:
+                try:
+                    self.results.put((job.work(), None))
+                finally:
+                    self._free(job.cost)
+        except BaseException as error:  # noqa: BLE001 - raised where the results are taken
+            self._over = True
+            self.results.put((_END, error))
+        with self._landed:
+            self._busy -= 1
+            last = self._busy == 0
+        if last:
+            self.results.put((_END, None))
+
+    def _take(self) -> Job[T] | None:
+        with self._turn:
+            if self._over:
+                return None
+            job = next(self._jobs, None)
+            if job is None:
+                self._over = True
+                return None
+            self._reserve(job.cost)
+            if len(self._threads) < self._most and not self._over:
+                self.launch()
+            return job
+
+    def _reserve(self, cost: int) -> None:
+        with self._landed:
+            while self._held and self._held + cost > BYTES_IN_FLIGHT and not self._over:
+                self._landed.wait()
+            self._held += cost
+
+    def _free(self, cost: int) -> None:
+        with self._landed:
+            self._held -= cost
+            self._landed.notify()
