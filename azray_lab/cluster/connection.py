@@ -24,8 +24,9 @@ _current: _Connection | None = None
 class _Connection:
     """The cluster that this process is connected to, and the thread that watches its head."""
 
-    def __init__(self, handle: Handle, alive: Callable[[], bool]) -> None:
+    def __init__(self, handle: Handle, options: Mapping[str, Any], alive: Callable[[], bool]) -> None:
         self.handle = handle
+        self.options = options
         self._alive = alive
         self._left = threading.Event()
         threading.Thread(target=self._watch, name="azray-connection", daemon=True).start()
@@ -55,19 +56,32 @@ def connect(handle: Handle, endpoint: Endpoint, state: Callable[[], str], option
     read_token(endpoint.token_path)
     with _lock:
         if _current and _current.handle.id == handle.id and _ray().is_initialized():
+            _check_options(_current, options)
             return
         if _current:
             disconnect(_current.handle.id)
         ray = _authenticated(endpoint)
         if ray.is_initialized():
             raise UsageError("this process is already connected to another Ray", next_step="ray.shutdown()")
-        _init(ray, handle, endpoint, options)
-        _current = _Connection(handle, lambda: state() in {"running", "degraded", "starting"})
+        ip = endpoint.address.rpartition(":")[0]
+        given = {"logging_level": logging.WARNING, "log_to_driver": True, "_node_ip_address": ip, **options}
+        _init(ray, handle, endpoint, given)
+        _current = _Connection(handle, given, lambda: state() in {"running", "degraded", "starting"})
 
 
-def _init(ray: Any, handle: Handle, endpoint: Endpoint, options: Mapping[str, Any]) -> None:
-    ip = endpoint.address.rpartition(":")[0]
-    given = {"logging_level": logging.WARNING, "log_to_driver": True, "_node_ip_address": ip, **options}
+def _check_options(current: _Connection, wanted: Mapping[str, Any]) -> None:
+    # Connecting anew would end the actors of this process and lose its objects, so nobody does it unasked.
+    other = {name: value for name, value in wanted.items() if current.options.get(name) != value}
+    if other:
+        name = current.handle.name
+        raise UsageError(
+            f"this process is connected to cluster {name} already, with other options",
+            cause=", ".join(f"{key} was {current.options.get(key)}" for key in other),
+            next_step=f'azray_lab.attach("{name}").disconnect(), which ends its actors, then connect again',
+        )
+
+
+def _init(ray: Any, handle: Handle, endpoint: Endpoint, given: Mapping[str, Any]) -> None:
     try:
         ray.init(address=endpoint.address, **given)
     except (ConnectionError, RuntimeError) as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from azray_lab import views
 from azray_lab.verbs.clusters import environment, find
-from azray_lab.verbs.face import Face, cluster_argument, pass_face, verb
+from azray_lab.verbs.face import Face, cluster_argument, log_to_driver_option, pass_face, verb
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 @verb("connect", example="azray connect a")
 @cluster_argument(required=False)
+@log_to_driver_option()
 @pass_face
-def command(face: Face, name: str | None) -> Any:
+def command(face: Face, name: str | None, connecting: dict[str, Any]) -> Any:
     """Connect to a cluster (in a terminal: print how).
 
     NAME may be left out when there is only one.
@@ -23,7 +24,7 @@ def command(face: Face, name: str | None) -> Any:
     cluster = find(name)
     if not face.connects:
         return instructions(cluster)
-    cluster.connect()
+    cluster.connect(**connecting)
     return cluster
 
 

@@ -204,6 +204,17 @@ def cluster_argument(*, required: bool = True) -> Callable[[Callable[..., R]], C
     return click.argument("name", metavar="NAME" if required else "[NAME]", type=CLUSTER, required=required)
 
 
+def log_to_driver_option() -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The option --log-to-driver of a verb that connects a kernel; passed as `connecting`, for `Cluster.connect`."""
+    return click.option(
+        "connecting",
+        "--log-to-driver/--no-log-to-driver",
+        default=None,
+        callback=lambda _context, _parameter, value: {} if value is None else {"log_to_driver": value},
+        help="Whether this notebook repeats what tasks and actors print [default: yes]; `azray logs` shows it anyway.",
+    )
+
+
 def cluster_option() -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The option --cluster NAME; passed as `cluster`, None when it is not given (then see `verbs.clusters.find`)."""
     return click.option(

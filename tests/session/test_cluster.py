@@ -114,6 +114,21 @@ def test_the_kernel_connects_leaves_and_comes_back(cluster: Cluster) -> None:
         assert "RAY_AUTH_TOKEN_PATH" not in os.environ
 
 
+def test_connecting_again_with_other_options_is_refused(cluster: Cluster) -> None:
+    """Options that cannot count any more are not ignored; the same ones, or none, leave the connection as it is."""
+    import ray
+
+    cluster.connect(log_to_driver=False)
+    job = ray.get_runtime_context().get_job_id()
+    cluster.connect(log_to_driver=False)
+    cluster.connect()
+    with pytest.raises(UsageError, match=r"other options: log_to_driver was False") as refused:
+        cluster.connect(log_to_driver=True)
+    assert "disconnect()" in refused.value.next_step
+    assert ray.get_runtime_context().get_job_id() == job
+    cluster.disconnect()
+
+
 def test_a_ray_of_the_users_own_is_not_touched(cluster: Cluster) -> None:
     """A process that is connected elsewhere is told to leave first."""
     code = (
