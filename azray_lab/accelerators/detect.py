@@ -32,7 +32,7 @@ def detect(host: Host | None = None) -> Detection:
     devices += pci.others(bus)
     reasons += _parts(devices)
     if not devices and not reasons:
-        reasons = [Reason("no-device", "this machine has no GPU and no other accelerator on its PCI bus")]
+        reasons = [Reason("no-device", "there is no GPU and no other accelerator on the PCI bus")]
     return Detection(tuple(devices), tuple(reasons))
 
 

@@ -12,6 +12,7 @@ from azray_lab.cli.drawing import EventLines, PlainLines
 from azray_lab.errors import UsageError
 from azray_lab.spec import settings
 from azray_lab.verbs.follow import follow
+from azray_lab.verbs.watch import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 # How often an operation is drawn, in seconds: fast enough for the eye, slow enough for one core.
 _EVERY = 0.1
+# Clears the screen and goes to its first line (ECMA-48: ED, CUP).
+_CLEAR = "\x1b[2J\x1b[H"
 # Control sequences of ECMA-48: colours and cursor (CSI), titles and links (OSC), the two-character ones.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
@@ -65,6 +68,16 @@ class TerminalFace:
         from azray_lab.cli.detached import detach
 
         return detach(name, self._words)
+
+    def watch(self, read: Callable[[], Any], *, every: float, times: int | None) -> None:
+        """Redraws the screen with each reading; prints one after the other as JSON lines, or without a terminal."""
+        repeat(read, self._show_again, every=every, times=times)
+
+    def _show_again(self, value: Any) -> None:
+        if self.json:
+            _print_json(plain(value))
+        else:
+            self.write(f"{_CLEAR if sys.stdout.isatty() else ''}{value}\n")
 
     def say(self, text: str) -> None:
         """Writes a line to stderr, without colours where that is no terminal."""

@@ -16,6 +16,8 @@ from azray_lab.targets.base import Endpoint, Handle, read_token
 
 _log = logging.getLogger("azray_lab")
 _AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
+# Ray keeps with each actor and task where it was made, so that `azray gpus` can name the cell; free as far as measured.
+_SITES = "RAY_record_task_actor_creation_sites"
 _POLL_SECONDS = 1.0
 _lock = threading.RLock()
 _current: _Connection | None = None
@@ -101,7 +103,7 @@ def disconnect(cluster_id: str) -> None:
         _current.leave()
         _current = None
         _ray().shutdown()
-        settings.withdraw(_AUTH)
+        settings.withdraw((*_AUTH, _SITES))
 
 
 def _ray() -> Any:
@@ -122,7 +124,7 @@ def _authenticated(endpoint: Endpoint) -> Any:
     read afresh, for which 2.60 has private functions only; a test holds them to it.
     """
     loaded = "ray" in sys.modules
-    settings.export({name: endpoint.environment()[name] for name in _AUTH})
+    settings.export({name: endpoint.environment()[name] for name in _AUTH} | {_SITES: "1"})
     ray = _ray()
     if loaded:
         raylet = importlib.import_module("ray._raylet")

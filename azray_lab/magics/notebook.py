@@ -12,6 +12,7 @@ from azray_lab import views
 from azray_lab.errors import UnsupportedError
 from azray_lab.magics.pending import Pending
 from azray_lab.verbs.follow import follow
+from azray_lab.verbs.watch import repeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,6 +47,10 @@ class NotebookFace:
         del name
         # A thread that writes to a terminal writes into what is being typed; there the handle's repr tells how it goes.
         return Pending(task, then, _drawing(task) if _in_kernel() else _nothing, every=EVERY)
+
+    def watch(self, read: Callable[[], Any], *, every: float, times: int | None) -> None:
+        """Shows the readings below the cell, each in the place of the one before."""
+        repeat(read, _InPlace(self).show, every=every, times=times)
 
     def say(self, text: str) -> None:
         """Writes a line to the cell's output; Jupyter draws standard error in red, as if something were wrong."""
@@ -86,6 +91,22 @@ def _drawing(task: Task[Any]) -> Callable[[], None]:
 
 def _nothing() -> None:
     """Draws nothing."""
+
+
+class _InPlace:
+    """Values as one display that is updated in place; one after the other in IPython on a terminal, which cannot."""
+
+    def __init__(self, face: NotebookFace) -> None:
+        self._face = face
+        self._display: DisplayHandle | None = None
+
+    def show(self, value: Any) -> None:
+        """Shows `value`, in the place of the one before where that can be."""
+        shown = self._face.shown(value)
+        if self._display is None or not _in_kernel():
+            self._display = display(shown, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._display.update(shown)  # type: ignore[no-untyped-call]
 
 
 class Progress:

@@ -59,6 +59,10 @@ class Face(Protocol):
         """
         ...
 
+    def watch(self, read: Callable[[], Any], *, every: float, times: int | None) -> None:
+        """Shows what `read` gives, again every so many seconds, until an interrupt or `times` readings."""
+        ...
+
     def say(self, text: str) -> None:
         """Tells people something that is not the verb's value (stderr in a terminal)."""
         ...
