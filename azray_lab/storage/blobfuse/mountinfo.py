@@ -31,7 +31,7 @@ class MountPoint:
 def parse(text: str) -> list[MountPoint]:
     """The mounts of a table in the form of /proc/PID/mountinfo (proc_pid_mountinfo(5)), in its order."""
     out = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # splitlines() would also split at characters that a path may have
         left, dash, right = line.partition(" - ")
         fields, kinds = left.split(" "), right.split(" ")
         if dash and len(fields) > 5 and len(kinds) > 1:  # noqa: PLR2004 - the columns up to the options
