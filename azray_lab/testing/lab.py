@@ -1,10 +1,12 @@
 """A real JupyterLab in a real browser, for tests and screenshots: server, Chromium, and a notebook as a person sees it.
 
-    with run_jupyterlab(folder) as lab, open_browser(lab) as browser:
+    with run_jupyterlab(folder, state) as lab, open_browser(lab) as browser:
+        browser.theme("JupyterLab Dark")
         notebook = browser.open("tutorial.ipynb")
         notebook.run(0)
 
-Needs JupyterLab, Playwright's Python package and the system's Chromium; no browser is downloaded.
+The same server shows a notebook in Notebook 7: `browser.open("tutorial.ipynb", "notebook")`. Needs JupyterLab,
+Playwright's Python package and the system's Chromium; no browser is downloaded.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from azray_lab.errors import StartError, UnsupportedError
 
@@ -49,7 +51,19 @@ _STOP_SECONDS = 10.0
 # Busy machines take their time to load Lab's 10 MB of JavaScript.
 _PAGE_MILLISECONDS = 120_000
 # Lab asks at its first start whether it may fetch news; that dialog would lie over the notebook.
+_NEWS = "@jupyterlab/apputils-extension:notification"
 _QUIET = {"fetchNews": "false", "checkForUpdates": False}
+_KERNELS = "@jupyterlab/apputils-extension:kernels-settings"
+
+App = Literal["lab", "notebook"]
+"""JupyterLab, or Notebook 7."""
+_PAGES: dict[App, str] = {"lab": "lab/tree", "notebook": "notebooks"}
+
+THEMES = ("JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast")
+"""The themes that come with JupyterLab 4.6 and Notebook 7.6."""
+
+Subshells = Literal["disabled", "perComm", "perCommTarget"]
+"""Lab's setting for the messages of widgets: in the kernel's main thread, or in one of their own."""
 
 _READY = """() => {
     const context = window.jupyterapp?.shell.currentWidget?.sessionContext, kernel = context?.session?.kernel;
@@ -59,15 +73,40 @@ _READY = """() => {
 
 @dataclass(frozen=True)
 class JupyterLab:
-    """A running JupyterLab: its address, the folder that it shows, and its token."""
+    """A running JupyterLab: its address, the folder that it shows, where it keeps settings, and its token."""
 
     url: str
     folder: Path
+    state: Path
     token: str = field(repr=False)
 
-    def address(self, path: str = "") -> str:
+    def address(self, path: str = "", app: App = "lab") -> str:
         """Where a browser opens the notebook `path`; holds the token."""
-        return f"{self.url}/lab/tree/{path}?token={self.token}&reset"
+        return f"{self.url}/{_PAGES[app]}/{path}?token={self.token}" + "&reset" * (app == "lab")
+
+    def configure(self, plugin: str, values: Mapping[str, Any]) -> None:
+        """Sets settings of a plugin of Lab's (`package:plugin`); pages that are opened from now on have them."""
+        package, _, name = plugin.partition(":")
+        file = self.state / "settings" / package / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+
+    def subshells(self, mode: Subshells) -> None:
+        """Sets in which thread the callbacks of widgets run, for pages that are opened from now on."""
+        self.configure(_KERNELS, {"commsOverSubshells": mode})
+
+    def write(self, path: str, cells: Sequence[str]) -> str:
+        """Writes a notebook of code cells into the folder; returns its path."""
+        (self.folder / path).write_text(json.dumps(notebook_of(cells)))
+        return path
+
+
+def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
+    """A notebook document (nbformat 4.5) of code cells, not run yet."""
+    fixed: dict[str, Any] = {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    listed = [{**fixed, "id": f"cell-{number}", "source": source} for number, source in enumerate(cells)]
+    return {"cells": listed, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
 @contextlib.contextmanager
@@ -76,14 +115,12 @@ def run_jupyterlab(folder: Path, state: Path) -> Iterator[JupyterLab]:
 
     Its settings and workspaces lie in `state`. Raises StartError with the end of its log when it does not start.
     """
-    settings = state / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(_QUIET))
-    lab = JupyterLab(f"http://127.0.0.1:{_free_port()}", folder, secrets.token_hex(16))
+    lab = JupyterLab(f"http://127.0.0.1:{_free_port()}", folder, state, secrets.token_hex(16))
+    lab.configure(_NEWS, _QUIET)
     log = state / "jupyterlab.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(lab, state), env=_environment(lab), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            _command(lab), env=_environment(lab), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
         _wait_until_ready(lab, process, log)
@@ -92,7 +129,7 @@ def run_jupyterlab(folder: Path, state: Path) -> Iterator[JupyterLab]:
         _stop(process)
 
 
-def _command(lab: JupyterLab, state: Path) -> list[str]:
+def _command(lab: JupyterLab) -> list[str]:
     options = {
         "ServerApp.ip": "127.0.0.1",
         "ServerApp.port": lab.url.rpartition(":")[2],
@@ -100,10 +137,12 @@ def _command(lab: JupyterLab, state: Path) -> list[str]:
         "ServerApp.root_dir": str(lab.folder),
         "ServerApp.open_browser": "False",
         "ServerApp.allow_root": "True",
-        "LabApp.expose_app_in_browser": "True",
-        "LabApp.user_settings_dir": str(state / "settings"),
-        "LabApp.workspaces_dir": str(state / "workspaces"),
     }
+    # The same server serves Notebook 7 where that is installed.
+    for app in ("LabApp", "JupyterNotebookApp"):
+        options[f"{app}.expose_app_in_browser"] = "True"
+        options[f"{app}.user_settings_dir"] = str(lab.state / "settings")
+        options[f"{app}.workspaces_dir"] = str(lab.state / "workspaces")
     return [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
 
 
@@ -180,14 +219,43 @@ class Browser:
     lab: JupyterLab
     page: Page
 
-    def open(self, path: str) -> Notebook:
+    def open(self, path: str, app: App = "lab") -> Notebook:
         """Opens the notebook `path` and waits until its kernel can be used."""
-        self.page.goto(self.lab.address(path))
+        self.page.goto(self.lab.address(path, app))
         notebook = Notebook(self.page)
         notebook.cell(0).wait_for()
         # Lab forgets what was run before the kernel is connected, and nothing on the page tells when that is.
         self.page.wait_for_function(_READY)
         return notebook
+
+    def theme(self, name: str) -> None:
+        """Changes the theme of the open page to one of THEMES, and waits until it is drawn."""
+        change = "name => void window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
+        self.page.evaluate(change, name)
+        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+
+    def walk(self, target: Locator, key: str = "Tab", most: int = 80) -> int:
+        """Presses `key` until the keyboard is in `target`; how often. LookupError after `most` times."""
+        for count in range(1, most + 1):
+            self.page.keyboard.press(key)
+            if target.evaluate("element => element === document.activeElement"):
+                return count
+        raise LookupError(f"{key} does not lead to {target}: the keyboard is in {self.focused()}")
+
+    def focused(self) -> str:
+        """The element that has the keyboard, as its first 200 characters of HTML."""
+        return str(self.page.evaluate("() => document.activeElement.outerHTML"))[:200]
+
+    def violations(self, *within: str) -> list[str]:
+        """What axe finds wrong inside the elements of these selectors; a line for each rule and element."""
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page, context={"include": [[selector] for selector in within]})
+        return [
+            f"{rule['id']} ({rule['impact']}): {rule['help']}: {node['html'][:160]}: {node['failureSummary']}"
+            for rule in found.response["violations"]
+            for node in rule["nodes"]
+        ]
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,17 @@ import ipywidgets as widgets
 from azray_lab import views
 from azray_lab.errors import AzRayError, SpecError, UnknownNameError, nearest
 from azray_lab.spec.loading import Source, load
-from azray_lab.spec.writing import flow, to_yaml
+from azray_lab.spec.writing import to_yaml
 from azray_lab.widgets.form_controls import Context, Field, Reading, words_of
 from azray_lab.widgets.form_fields import MISSING, tree
 from azray_lab.widgets.form_sections import Fields, heading
-from azray_lab.widgets.form_texts import TEXTS, say
+from azray_lab.widgets.form_static import as_html, as_text
+from azray_lab.widgets.form_texts import say
 from azray_lab.widgets.form_yaml import YamlView
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
-    from azray_lab.operation import Operation
+    from azray_lab.operation import Event, Operation, Task
     from azray_lab.spec.models import ClusterSpec
 
 
@@ -140,7 +141,8 @@ class Form:
             spec = load(self._data).spec
         except SpecError as error:
             found = error.facts.get("problems") or [{"key": "", **error.to_dict()}]
-            return None, reading.problems | {self._place(p["key"]): words_of(p) for p in reversed(found)}
+            problems = {self._place(p["key"]): words_of(p) for p in reversed(found)} | reading.problems
+            return None, {key: problems[key] for key in reading.places if key in problems}
         return (None if reading.problems else spec), reading.problems
 
     def _place(self, key: str) -> str:
@@ -239,7 +241,24 @@ class Form:
             self._operation = task.operation
         self._say("")
         self._planned.children = []
-        self._card.children = [_card(task)]
+        self._show_card(task)
+        task.operation.subscribe(self._on_event)
+        task.start()
+
+    def _show_card(self, task: Task[Cluster]) -> None:
+        from azray_lab.widgets.card import card_for
+
+        old = self._card.children
+        # The card of this cluster that is there already shows what begins now.
+        if not old or old[0].name != task.operation.subject:
+            self._card.children = [card_for(task)]
+            for card in old:
+                card.close()
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == "result" and self._operation:
+            use = say("up.use", name=self._operation.subject)
+            self._say(f"<p>{views.escape(use)}</p>")
 
     def _in_background(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._guarded(work), name="azray-form", daemon=True)
@@ -254,9 +273,9 @@ class Form:
         self._buttons = {name: self._button(name) for name in ("plan", "up")}
         actions = widgets.HBox([*self._buttons.values()])
         settings = widgets.VBox([self._fields.box, self._fold])
-        result = widgets.VBox([self._yaml, actions, self._message])
+        result = widgets.VBox([self._yaml, actions, self._message, self._planned, self._card])
         columns = widgets.HBox([settings, result])
-        root = widgets.VBox([heading(say("heading.form"), 3), columns, self._planned, self._card])
+        root = widgets.VBox([heading(say("heading.form"), 3), columns])
         for box, name in ((root, "form"), (columns, "columns"), (settings, "settings"), (result, "result")):
             box.add_class(f"azray-{name}")
         actions.add_class("azray-actions")
@@ -279,18 +298,16 @@ class Form:
         return self.spec.to_dict()
 
     def __repr__(self) -> str:
-        name = self._data.get("name", "default")
-        return f"{say('static.title', name=name)}\n\n{self.yaml}\n{say('static.how')}"
+        return as_text(self._data, self.yaml)
 
     def _repr_html_(self) -> str:
-        """The form as it is, for where nothing can be clicked."""
-        name = self._data.get("name", "default")
-        columns = TEXTS["static.columns"].split(", ")
-        table = views.table_html(say("static.title", name=name), columns, [*_rows(self._data)])
-        return views.frame(f"{table}<pre>{views.escape(self.yaml)}</pre><p>{views.escape(say('static.how'))}</p>")
+        return as_html(self._data, self.yaml)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        shown: dict[str, Any] = self.widget._repr_mimebundle_(**kwargs)
+        from azray_lab.widgets.display import interactive
+
+        # Where nobody can click, as under papermill, what is kept is the form as it is.
+        shown: dict[str, Any] = self.widget._repr_mimebundle_(**kwargs) if interactive() else {}
         return {**shown, "text/plain": repr(self), "text/html": self._repr_html_()}
 
 
@@ -299,28 +316,3 @@ def _runs() -> frozenset[str]:
     from azray_lab.cluster.targets import every_target
 
     return frozenset(target.kind for target in every_target())
-
-
-def _rows(data: Any, key: str = "") -> Any:
-    """The leaves of a spec's data, each with its dotted key."""
-    if isinstance(data, dict) and data:
-        for name, value in data.items():
-            yield from _rows(value, f"{key}.{name}" if key else name)
-    elif isinstance(data, list) and any(isinstance(item, dict) for item in data):
-        for number, item in enumerate(data):
-            yield from _rows(item, f"{key}.{number}")
-    else:
-        yield key, data if isinstance(data, str) else flow(data)
-
-
-def _card(task: Any) -> Any:
-    view = widgets.HTML()
-
-    def draw() -> None:
-        while not task.operation.wait(0.25):
-            view.value = views.operation_html(task.operation)
-        view.value = views.operation_html(task.operation)
-
-    task.start()
-    threading.Thread(target=draw, name="azray-progress", daemon=True).start()
-    return view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,10 @@ from azray_lab.widgets.form_texts import choice_of, label_of, say
 
 if TYPE_CHECKING:
     from azray_lab.widgets.form_fields import Kind
+
+# The value of the choice "not set"; None means to a Dropdown that nothing is chosen, and it shows nothing.
+_UNSET = ""
+_CODE = re.compile(r"`([^`]+)`")
 
 
 @dataclass
@@ -94,7 +99,9 @@ class Noted:
             # Views before it stay as they are, and with them the keyboard's focus.
             self.box.children = (*self.box.children, self._note)
         # The sign is for the eye; words say the same.
-        wrong = f'<p class="azray-wrong"><span aria-hidden="true">&#9888;</span> {views.escape(self._wrong)}</p>'
+        sign = '<span aria-hidden="true">&#9888;</span>'
+        words = _CODE.sub(r"<code>\1</code>", views.escape(self._wrong))
+        wrong = f'<p class="azray-wrong">{sign} {words}</p>'
         hint = f'<p class="azray-hint">{views.escape(self._hint)}</p>'
         self._note.value = wrong * bool(self._wrong) + hint * bool(self._hint)
 
@@ -109,7 +116,7 @@ class Field(Noted):
         self.input = _input(setting, self.label, context)
         self._help = f"{setting.key}: {setting.info.description or self.label}"
         self.input.tooltip = self._help
-        super().__init__([self.input], "azray-field", f"azray-{setting.kind}", advanced=not setting.basic)
+        super().__init__([self.input], "azray-field", f"azray-kind-{setting.kind}", advanced=not setting.basic)
         self.input.observe(lambda _change: context.changed(), "value")
 
     def read(self, at: Loc, reading: Reading) -> Any:
@@ -117,7 +124,7 @@ class Field(Noted):
         reading.places[dotted(at)] = self
         if self.setting.kind in {"choice", "switch"}:
             value = self.input.value
-            return MISSING if value is None or value == self.setting.default else value
+            return MISSING if value in {_UNSET, self.setting.default} else value
         try:
             return value_of(self.setting, self.input.value)
         except SpecError as error:
@@ -127,12 +134,14 @@ class Field(Noted):
     def fill(self, value: Any) -> None:
         """Shows a value of a spec; MISSING shows nothing, or the default of a choice."""
         if self.setting.kind in {"choice", "switch"}:
-            self.input.value = self.setting.default if value is MISSING else value
+            self.input.value = _shown(self.setting.default if value is MISSING else value)
         else:
             self.input.value = "" if value is MISSING else text_of(self.setting, value)
 
     def tell(self, words: str) -> None:
         """Says what is wrong, beside the field and in its title."""
+        if words and self.setting.info.is_required() and self.input.value == "":
+            words = say("needed", value=self.setting.example)
         super().tell(words)
         # The title is what a screen reader says of the field beside its label.
         self.input.tooltip = f"{say('wrong', words=words)} {self._help}" if words else self._help
@@ -156,14 +165,18 @@ class Field(Noted):
 def _input(setting: Setting, label: str, context: Context) -> Any:
     make: dict[Kind, Callable[[], Any]] = {
         "choice": lambda: widgets.Dropdown(
-            options=[(_choice(setting, value, context), value) for value in setting.choices],
-            value=setting.default,
+            options=[(_choice(setting, value, context), _shown(value)) for value in setting.choices],
+            value=_shown(setting.default),
             description=label,
         ),
         "switch": lambda: widgets.Checkbox(value=setting.default, description=label, indent=False),
         "mapping": lambda: widgets.Textarea(description=label, placeholder=setting.example, rows=2),
     }
     return make.get(setting.kind, lambda: widgets.Text(description=label, placeholder=_placeholder(setting)))()
+
+
+def _shown(value: Any) -> Any:
+    return _UNSET if value is None else value
 
 
 def _choice(setting: Setting, value: Any, context: Context) -> str:
@@ -180,7 +193,7 @@ def _placeholder(setting: Setting) -> str:
 def _words(message: str, cause: str, next_step: str) -> str:
     """A problem as one line beside its field, which need not say where it is."""
     text = cause or message
-    return f"{text}; {next_step}" if next_step else text
+    return f"{text}; {next_step}" if next_step and "write it" not in text else text
 
 
 def words_of(problem: dict[str, Any]) -> str:

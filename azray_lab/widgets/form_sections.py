@@ -151,13 +151,16 @@ class Items(Noted):
 
     def _show(self) -> None:
         for number, item in enumerate(self.items, start=1):
-            words = TEXTS.get(f"heading.{self.many.key}.item") or TEXTS["heading.item"]
-            item.label = words.format(label=self.label, number=number)
+            item.label = self._numbered("heading.{}.item", "heading.item", number)
             bar = item.box.children[0]
             bar.children[0].value = f"<h5>{views.escape(item.label)}</h5>"
-            bar.children[1].description = say("remove", label=item.label)
+            bar.children[1].description = self._numbered("remove.{}", "remove", number)
         self._list.children = [item.box for item in self.items]
         self.hint("" if self.items else self._none)
+
+    def _numbered(self, own: str, common: str, number: int) -> str:
+        words = TEXTS.get(own.format(self.many.key)) or TEXTS[common]
+        return words.format(label=self.label, number=number)
 
 
 def _first_values(many: Many, number: int) -> dict[str, Any]:

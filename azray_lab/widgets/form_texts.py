@@ -42,11 +42,13 @@ TEXTS: dict[str, str] = {
     "heading.workers.item": "Worker group {number}",
     "heading.mounts.item": "Mount {number}",
     "heading.item": "{label} {number}",
+    "remove.workers": "Remove worker group {number}",
+    "remove.mounts": "Remove mount {number}",
     # What a list says and offers.
     "add.workers": "Add a worker group",
     "add.mounts": "Add a mount",
     "add": "Add to {label}",
-    "remove": "Remove {label}",
+    "remove": "Remove {label} {number}",
     "none.workers": "No workers: the head alone runs tasks.",
     "none.mounts": "No mounts.",
     # Choices.
@@ -61,7 +63,7 @@ TEXTS: dict[str, str] = {
     "later": "{targets} only: not in this version",
     "elsewhere": "{targets} only: not used by {target}",
     "target.later": "This version does not run {target} yet. It checks the spec, and the YAML can be kept.",
-    "line": "one key: value a line",
+    "needed": "needed, such as {value}",
     "wrong": "Not right: {words}",
     # The YAML and what stands below it.
     "yaml.title": "azray.yaml",
