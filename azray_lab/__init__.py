@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from azray_lab.spec import ClusterSpec
     from azray_lab.storage.credentials import credentials
     from azray_lab.storage.filesystem import filesystem
+    from azray_lab.widgets.dashboard import dashboard
     from azray_lab.widgets.form import ui
     from azray_lab.workers.environment import runtime_env
 
@@ -27,6 +28,7 @@ __all__ = [
     "attach",
     "clusters",
     "credentials",
+    "dashboard",
     "filesystem",
     "gpus",
     "load_ipython_extension",
@@ -48,6 +50,7 @@ _PLACES = {
     "attach": ("azray_lab.cluster", "attach"),
     "clusters": ("azray_lab.cluster", "clusters"),
     "credentials": ("azray_lab.storage.credentials", "credentials"),
+    "dashboard": ("azray_lab.widgets.dashboard", "dashboard"),
     "filesystem": ("azray_lab.storage.filesystem", "filesystem"),
     "gpus": ("azray_lab.hardware", "gpus"),
     "load_ipython_extension": ("azray_lab.magics", "load_ipython_extension"),

@@ -104,6 +104,10 @@ class GpuReport:
         lines = [f"  {line}" for line in [*table, *self._notes()]]
         return "\n".join([self._title(), *lines])
 
+    def _ipython_display_(self) -> None:
+        if not views.show(self):
+            raise NotImplementedError  # IPython's word for: take the representations below
+
     def __repr__(self) -> str:
         return str(self)
 

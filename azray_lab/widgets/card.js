@@ -5,31 +5,6 @@ const KINDS = ["cpu", "gpu", "memory", "object_store"];
 const FEW_NODES = 50;
 const BUSY = new Set(["starting", "running", "degraded"]);
 
-// A shape beside each word, so that no state is told by its colour alone.
-const SHAPES = {
-  running: "M2 6.5 5 9.5 10 3",
-  starting: "M6 1.5V6L9 8",
-  stopping: "M3 3H9V9H3Z",
-  degraded: "M6 1.5 11 10.5H1ZM6 5V7.5",
-  lost: "M2.5 2.5 9.5 9.5M9.5 2.5 2.5 9.5",
-  failed: "M2.5 2.5 9.5 9.5M9.5 2.5 2.5 9.5",
-  down: "M2 6H10",
-  done: "M2 6.5 5 9.5 10 3",
-  unknown: "M4 4.5C4 1.5 8 1.5 8 4.5 8 6 6 6 6 7.5M6 9.5V10",
-};
-
-function badge() {
-  const shape = make("path", { d: "" });
-  const word = make("span");
-  const node = make("span", { class: "az-state" }, make("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, shape), word);
-  node._show = (state, text) => {
-    attribute(node, "data-state", state);
-    attribute(shape, "d", SHAPES[state] ?? SHAPES.unknown);
-    put(word, text);
-  };
-  return node;
-}
-
 class Card {
   constructor(model, element) {
     this.element = element;
@@ -162,8 +137,9 @@ class Card {
     attribute(this.name, "aria-label", say("card", { name: d.name }));
     this.state._show(d.state, say(`state.${d.state}`));
     put(this.said, d.said ?? "");
-    put(this.reason, d.reason ?? "");
-    this.reason.hidden = !d.reason;
+    // Where an operation of this kernel is at work, it tells more.
+    put(this.reason, d.operation?.state === "running" ? "" : d.reason ?? "");
+    this.reason.hidden = !this.reason.textContent;
     this.link.hidden = !d.dashboard || !BUSY.has(d.state);
     if (/^https?:\/\//.test(d.dashboard ?? "")) attribute(this.link, "href", d.dashboard);
     attribute(this.link, "title", say("dashboard.help", { path: d.token ?? "" }));
@@ -222,7 +198,7 @@ class Card {
       put(node.children[0], name);
       attribute(node, "data-state", stage.state);
       node._state ??= node.children[1].appendChild(badge());
-      node._state._show(stage.state, say(`stage.${stage.state}`));
+      node._state._show(stage.state === "running" ? "starting" : stage.state, say(`stage.${stage.state}`));
       put(node.children[3], stage.message ?? "");
     });
     keyed(this.notes, (work.notes ?? []).map((note, index) => [index, note]), () => make("li"), (node, note) => put(node, note));

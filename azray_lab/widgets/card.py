@@ -22,8 +22,6 @@ T = TypeVar("T")
 
 # How long the cell that shows a card waits for the cluster's first answer; without one the card fills itself later.
 _FIRST_SECONDS = 1.0
-# A front end takes a card for dead when it hears nothing for 15 s.
-_BEAT_SECONDS = 4.0
 
 
 def card_for(what: Cluster | Task[Any] | Operation[Any] | str) -> Card:
@@ -52,7 +50,6 @@ class Card(Live):
 
     def __init__(self, source: ClusterSource) -> None:
         self._source = source
-        self._sent = 0.0
         super().__init__(source.document())
         # Another card may have been first: then that one's source is the one that is fed.
         fed = feed().open(source.key, lambda: source, self._fed)
@@ -72,14 +69,7 @@ class Card(Live):
         return {**super().whole_now(), "history": history}
 
     def _fed(self, document: Mapping[str, Any]) -> None:
-        number = self.patch.get("number")
-        self.show(document)
-        now = time.monotonic()
-        if self.patch.get("number") == number and now - self._sent > _BEAT_SECONDS:
-            self.beat()
-        elif self.patch.get("number") == number:
-            return
-        self._sent = now
+        self.show_or_beat(document)
 
     def heard(self, message: Mapping[str, Any]) -> None:
         """A look, or a click on a button."""

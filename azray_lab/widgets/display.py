@@ -1,4 +1,4 @@
-"""How a kernel shows clusters and tasks: as cards where somebody sits before a front end with widgets."""
+"""How a kernel shows clusters, tasks and reports on GPUs: live, where somebody sits before a front end with widgets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from IPython import get_ipython
 from IPython.display import display
 
 from azray_lab.cluster import Cluster
+from azray_lab.hardware import GpuReport
 from azray_lab.operation import Task
 
 if TYPE_CHECKING:
-    from azray_lab.widgets.card import Card
+    from azray_lab.widgets.live import Live
 
-# The cards that each cell has shown, so that its value is not shown twice: (cell's message, cluster).
+# What each cell has shown, so that its value is not shown twice: by the cell's message.
 _shown: dict[str, set[str]] = {}
 
 
@@ -29,30 +30,37 @@ def interactive() -> bool:
 
 
 def show(value: Any) -> bool:
-    """Shows `value` as a card below the cell that runs; false when it is no cluster, or nobody sees widgets here.
+    """Shows `value` live below the cell that runs; false when it is nothing of ours, or nobody sees widgets here.
 
     True without another card when this cell has shown one of this cluster already.
     """
-    name = _name(value)
-    if not name or not interactive() or threading.current_thread() is not threading.main_thread():
+    key = _key(value)
+    if not key or not interactive() or threading.current_thread() is not threading.main_thread():
         return False
     cell = _cell()
-    if name not in _shown.get(cell, set()):
-        from azray_lab.widgets.card import card_for
-
-        card: Card = card_for(value)
+    if key not in _shown.get(cell, set()):
         # Only the cell that runs can show something again.
-        kept = {cell: _shown.get(cell, set()) | {name}}
+        kept = {cell: _shown.get(cell, set()) | {key}}
         _shown.clear()
         _shown.update(kept)
-        display(card)  # type: ignore[no-untyped-call]
+        display(_widget(value))  # type: ignore[no-untyped-call]
     return True
 
 
-def _name(value: Any) -> str:
+def _key(value: Any) -> str:
+    """What `value` is about; empty for what has no widget."""
     if isinstance(value, Cluster):
         return value.name
+    if isinstance(value, GpuReport):
+        return f"gpus/{value.where}"
     return value.operation.subject if isinstance(value, Task) else ""
+
+
+def _widget(value: Cluster | Task[Any] | GpuReport) -> Live:
+    from azray_lab.widgets.card import card_for
+    from azray_lab.widgets.gpu_chart import GpuChart
+
+    return GpuChart(value) if isinstance(value, GpuReport) else card_for(value)
 
 
 def _cell() -> str:

@@ -25,6 +25,8 @@ ASLEEP_SECONDS = 900.0
 SHARE = 0.005
 # A source that does not answer is asked less and less often, up to this pause.
 _SLOWEST_SECONDS = 60.0
+# Who looks hears from us this often, whatever the reads take.
+_BEAT_SECONDS = 5.0
 # Changes that come in bursts (events of an operation) are shown together.
 _BURST_SECONDS = 0.1
 THREAD = "azray-feed"
@@ -55,8 +57,17 @@ class _Channel:
     due: float = 0.0
     changed: bool = True
     looked: float = 0.0
+    shown: float = 0.0
     cost: float = 0.0
     failures: int = 0
+
+    def next(self, now: float) -> float:
+        """When it wants its turn; never when nobody has looked for long."""
+        if self.changed:
+            return now
+        if now - self.looked > ASLEEP_SECONDS:
+            return float("inf")
+        return min(self.due, self.shown + _BEAT_SECONDS) if now - self.looked < LOOK_SECONDS else self.due
 
 
 class Feed:
@@ -138,17 +149,13 @@ class Feed:
         with self._wake:
             while self._channels:
                 now = time.monotonic()
-                for channel in self._channels.values():
-                    if channel.changed or (channel.due <= now and not self._asleep(channel, now)):
-                        return channel
-                first = min((c.due for c in self._channels.values() if not self._asleep(c, now)), default=now + 3600)
-                self._wake.wait(max(first - now, 0.001))
+                channel = min(self._channels.values(), key=lambda each: each.next(now))
+                pause = channel.next(now) - now
+                if pause <= 0:
+                    return channel
+                self._wake.wait(min(pause, ASLEEP_SECONDS))
             self._thread = None
             return None
-
-    @staticmethod
-    def _asleep(channel: _Channel, now: float) -> bool:
-        return now - channel.looked > ASLEEP_SECONDS
 
     def _turn(self, channel: _Channel) -> None:
         """Reads the source when it is due, and shows what is known."""
@@ -175,7 +182,7 @@ class Feed:
 
     def _show(self, channel: _Channel) -> None:
         with self._wake:
-            channel.changed = False
+            channel.changed, channel.shown = False, time.monotonic()
             listeners = tuple(channel.listeners)
         document = channel.source.document()
         for listener in listeners:

@@ -198,6 +198,31 @@ function row(count) {
   return node;
 }
 
+// A shape beside each word, so that no state is told by its colour alone.
+const SHAPES = {
+  running: "M2 6.5 5 9.5 10 3",
+  starting: "M6 1A5 5 0 1 0 6 11A5 5 0 1 0 6 1M6 3.5V6L7.8 7.2",
+  stopping: "M3 3H9V9H3Z",
+  degraded: "M6 1.5 11 10.5H1ZM6 5V7.5",
+  lost: "M2.5 2.5 9.5 9.5M9.5 2.5 2.5 9.5",
+  failed: "M2.5 2.5 9.5 9.5M9.5 2.5 2.5 9.5",
+  down: "M2 6H10",
+  done: "M2 6.5 5 9.5 10 3",
+  unknown: "M4 4.5C4 1.5 8 1.5 8 4.5 8 6 6 6 6 7.5M6 9.5V10",
+};
+
+function badge() {
+  const shape = make("path", { d: "" });
+  const word = make("span");
+  const node = make("span", { class: "az-state" }, make("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, shape), word);
+  node._show = (state, text) => {
+    attribute(node, "data-state", state);
+    attribute(shape, "d", SHAPES[state] ?? SHAPES.unknown);
+    put(word, text);
+  };
+  return node;
+}
+
 // Values for people; the same words as azray_lab.views.seconds.
 
 function duration(value) {

@@ -20,6 +20,9 @@ import traitlets
 
 from azray_lab.widgets.texts import TEXTS
 
+# A front end takes a widget for dead when it hears nothing for 15 s.
+_BEAT_SECONDS = 4.0
+
 
 @cache
 def asset(*names: str) -> str:
@@ -56,6 +59,7 @@ class Live(anywidget.AnyWidget):
         self._guard = threading.RLock()
         self._document: Mapping[str, Any] = document
         self._number = 0
+        self._sent = 0.0
         super().__init__()
         self.on_msg(self._received)
 
@@ -82,7 +86,14 @@ class Live(anywidget.AnyWidget):
         with self._guard:
             self._send_patch({})
 
+    def show_or_beat(self, document: Mapping[str, Any]) -> None:
+        """Shows `document`; where nothing has been sent for some seconds it is a beat."""
+        self.show(document)
+        if time.monotonic() - self._sent > _BEAT_SECONDS:
+            self.beat()
+
     def _send_patch(self, change: Mapping[str, Any]) -> None:
+        self._sent = time.monotonic()
         self.patch = {"number": self._number, "now": time.time(), "change": change}
 
     def _received(self, _widget: Any, content: Any, _buffers: Any) -> None:

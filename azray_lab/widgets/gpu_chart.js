@@ -1,0 +1,105 @@
+// The chart of GPUs: for each a line of utilisation and one of memory, with the numbers beside them.
+
+const GPU_MINUTES = 5;
+
+class GpuChart {
+  constructor(model, element) {
+    this.element = element;
+    this.history = [];
+    this.live = new Live(model, element, {
+      draw: () => this.root && this.draw(),
+      tick: () => this.tick(),
+      taken: (live, whole) => (this.history = whole.history ?? []),
+    });
+    this.say = (key, values) => this.live.say(key, values);
+    this.build();
+    this.draw();
+  }
+
+  build() {
+    const { say } = this, id = `az-${Math.random().toString(36).slice(2)}`;
+    this.title = make("span", { class: "az-name", id });
+    this.where = make("span", { class: "az-facts" });
+    this.stale = make("p", { class: "az-note", role: "status" });
+    this.problem = make("p", { class: "az-error", role: "alert", hidden: true });
+    this.table = table("az-gpus", say("gpus"), ["node", "gpu.device", "utilisation", "memory", "temperature"], say);
+    this.reasons = make("ul", { class: "az-notes" });
+    this.root = make("section", { class: "az-card", "aria-labelledby": id },
+      make("div", { class: "az-head" }, this.title, this.where), this.stale, this.problem, this.table.frame, this.reasons);
+    this.element.replaceChildren(this.root);
+  }
+
+  draw() {
+    const { live, say } = this, d = live.document, devices = Object.entries(d.devices ?? {});
+    this.remember(devices);
+    put(this.title, d.count ? say("gpus.count", { count: d.count }) : say("gpus.none"));
+    put(this.where, d.where ?? "");
+    put(this.stale, live.live === false ? say("live.not", { time: new Date((live.at ?? 0) * 1000).toLocaleString() }) : "");
+    this.stale.hidden = live.live !== false;
+    attribute(this.root, "data-live", String(live.live ?? "pending"));
+    put(this.problem, d.problem ?? "");
+    this.problem.hidden = !d.problem;
+    this.table.frame.hidden = !devices.length;
+    keyed(this.table.body, devices, () => this.row(), (node, device) => {
+      put(node.children[0], device.node);
+      const pretended = device.pretended ? ` (${say("gpu.pretend")})` : "";
+      put(node._name, `${device.index} ${device.type}${pretended}`.trim());
+      put(node._more, [...(device.held ?? []), device.problem].filter(Boolean).join("; "));
+      put(node._busy._text, share(device.utilisation));
+      const total = device.memory_total ? ` / ${(device.memory_total / 2 ** 30).toFixed(1)} GiB` : "";
+      put(node._memory._text, share(device.memory) + total);
+      put(node.children[4], typeof device.temperature === "number" ? `${device.temperature} °C` : "–");
+    });
+    keyed(this.reasons, (d.reasons ?? []).map((reason, index) => [index, reason]), () => make("li"), (node, text) => put(node, text));
+    this.tick();
+  }
+
+  row() {
+    const node = row(5);
+    node._name = node.children[1].appendChild(make("div", { class: "az-label" }));
+    node._more = node.children[1].appendChild(make("div", {}));
+    for (const [name, index] of [["_busy", 2], ["_memory", 3]]) {
+      const text = make("div", { class: "az-value" }), chart = sparkline();
+      node.children[index].append(text, chart);
+      node[name] = { _text: text, chart };
+    }
+    return node;
+  }
+
+  remember(devices) {
+    const now = Object.fromEntries(devices.map(([key, device]) => [key, [device.utilisation ?? null, device.memory ?? null]]));
+    const json = JSON.stringify(now);
+    if (json === this.lastUsed) return;
+    this.lastUsed = json;
+    this.history = [...this.history.filter(([at]) => at > this.live.now() - 120 * GPU_MINUTES), [this.live.at, now]];
+  }
+
+  tick() {
+    if (!this.root) return;
+    const now = this.live.live === false ? this.live.at : this.live.now();
+    for (const [key, node] of this.table.body._rows ?? []) {
+      const device = this.live.document.devices?.[key];
+      if (!device) continue;
+      [[node._busy, 0, "utilisation"], [node._memory, 1, "memory"]].forEach(([cell, which, name]) => {
+        const points = this.history.filter(([, all]) => typeof all[key]?.[which] === "number").map(([at, all]) => [at, all[key][which]]);
+        cell.chart.hidden = !points.length;
+        cell.chart.style.display = points.length ? "" : "none";
+        cell.chart._draw(points, now, 60 * GPU_MINUTES);
+        const values = points.map(([, value]) => Math.round(100 * value));
+        attribute(cell.chart, "aria-label", this.say("gpu.chart", { label: this.say(`column.${name}`), device: key,
+          minutes: GPU_MINUTES, now: values.at(-1) ?? "", highest: Math.max(...values, 0) }));
+      });
+    }
+  }
+}
+
+function share(value) {
+  return typeof value === "number" ? `${Math.round(100 * value)} %` : "–";
+}
+
+export default {
+  render({ model, el }) {
+    const view = new GpuChart(model, el);
+    return () => view.live.stop();
+  },
+};
