@@ -21,6 +21,7 @@ LAB := .venv/.stamp-lab
 DEV := .venv/.stamp-dev
 AZURITE := .venv/.stamp-azurite
 SERVERS := .venv/.stamp-servers
+TORCH := .venv/.stamp-torch
 
 .PHONY: help demo test test-fast lab check format bench docs reference wheel constraints clean
 
@@ -30,7 +31,7 @@ help: ## Lists these commands
 demo: $(LAB) $(AZURITE) ## Executes the quickstart notebook on a real cluster; results in build/demo/
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
-test: $(DEV) $(SERVERS) ## Runs all tests
+test: $(DEV) $(SERVERS) $(TORCH) ## Runs all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(DEV) $(AZURITE) ## Runs the tests that need no cluster, no browser and little time
@@ -82,10 +83,15 @@ $(AZURITE): $(LAB) azray_lab/testing/node.py
 	@touch $@
 
 $(DEV): $(LAB)
-	@echo "installing azray-lab[lab,azure,kube,dev] into .venv"
-	@$(INSTALL) -e ".[lab,azure,kube,dev]"
+	@echo "installing azray-lab[lab,serve,azure,kube,dev] into .venv"
+	@$(INSTALL) -e ".[lab,serve,azure,kube,dev]"
 	@touch $@
 
 $(SERVERS): $(DEV) scripts/install_test_servers.py azray_lab/testing/node.py
 	@status=0; $(BIN)/python scripts/install_test_servers.py || status=$$?; \
 	case $$status in 0) touch $@ ;; 3) ;; *) exit $$status ;; esac   # 3: a part is missing; tried again next time
+
+$(TORCH): $(DEV) scripts/install_torch.sh scripts/unused_without_gpu.txt
+	@echo "installing azray-lab[train], PyTorch, into .venv"
+	@status=0; INSTALL="$(INSTALL)" bash scripts/install_torch.sh || status=$$?; \
+	case $$status in 0) touch $@ ;; 3) ;; *) exit $$status ;; esac

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("lab", "azure", "kube", "dev")
+EXTRAS = ("lab", "serve", "azure", "kube", "dev")
 HEADER = """\
 # What AzRay Lab is tested with; made by `make constraints`, used by every install that make does.
 # No index addresses, no hashes: pip and uv take them from the index that you have configured.

@@ -11,7 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-CONDA_EXTRAS = ("lab", "azure", "kube", "dev")
+CONDA_EXTRAS = ("lab", "serve", "azure", "kube", "dev")
 
 
 def _parse(lines: list[str]) -> dict[str, Requirement]:
