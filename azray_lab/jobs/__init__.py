@@ -8,6 +8,7 @@ r"""Jobs on a cluster, through Ray's Jobs API. Takes an `Endpoint`, never knows 
     jobs.get(endpoint, id)                   -> Job
     jobs.logs(endpoint, id, follow=True)     -> Iterator[str], texts of whole lines: "[head] epoch 1\n"
     jobs.stop(endpoint, id)                  -> Job, when it has ended
+    jobs.fetch(endpoint, id)                 -> JobResult, with what a notebook or a cell has left
     jobs.table(list_of_jobs)                 -> views.Table
 
 The cluster needs `python` on the PATH of its nodes to be the environment that Ray runs in; for notebooks and cells it
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from azray_lab.jobs import results
 from azray_lab.jobs.client import Client
 from azray_lab.jobs.model import Job, JobResult, table
 from azray_lab.jobs.running import run
@@ -25,6 +27,7 @@ from azray_lab.jobs.work import Work, cell, command, kind_of, notebook, paramete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from azray_lab.targets.base import Endpoint
 
@@ -35,6 +38,7 @@ __all__ = [
     "Work",
     "cell",
     "command",
+    "fetch",
     "get",
     "kind_of",
     "list_jobs",
@@ -68,3 +72,9 @@ def logs(endpoint: Endpoint, job: str, *, follow: bool = False) -> Iterator[str]
 def stop(endpoint: Endpoint, job: str) -> Job:
     """Stops the job and waits until it has ended (Ray gives it 3 s to end by itself)."""
     return Client(endpoint).stop(job)
+
+
+def fetch(endpoint: Endpoint, job: str, *, output: Path | None = None, variable: str = "") -> JobResult:
+    """What a notebook or a cell that ran as `job` has left, also long after; see `results.fetch`."""
+    client = Client(endpoint)
+    return results.fetch(client, client.get(job), output=output, variable=variable)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PENDING, RUNNING, SUCCEEDED, FAILED, STOPPED = "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"
 """Ray's words for a job's state (`JobStatus` in ray 2.60's `dashboard/modules/job/common.py`)."""
 
+RESULT = "azray.result"
+"""The key of a job's metadata (ours) under which it says what it leaves, relative to the folder of its log."""
+
 ENDED = frozenset({SUCCEEDED, FAILED, STOPPED})
 INTERRUPTED = 130
 
@@ -43,6 +46,8 @@ class Job:
     node_id: str = ""
     driver_exit_code: int | None = None
     message: str = ""
+    result: str = ""
+    """What it leaves for `results.fetch`, as a path below the folder of its log; empty when it leaves nothing."""
 
     @property
     def done(self) -> bool:
@@ -138,6 +143,7 @@ class JobResult(Job):
             lines.append(f"executed copy: {self.output}")
         if self.detached:
             lines += [f"follow it: azray logs {self.id} -f", f"stop it:   azray jobs stop {self.id}"]
+            lines += [f"fetch what it leaves: azray jobs fetch {self.id}"] if self.result else []
         if self.value is not None:
             lines.append(repr(self.value))
         return "\n".join(lines)
@@ -161,6 +167,7 @@ def from_ray(details: Mapping[str, Any], names: Mapping[str, str]) -> Job:
         node_id=node_id,
         driver_exit_code=details.get("driver_exit_code"),
         message=details.get("message") or "",
+        result=(details.get("metadata") or {}).get(RESULT, ""),
     )
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pickle
 import secrets
-import tempfile
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from azray_lab.errors import (
     AzRayError,
@@ -15,12 +13,10 @@ from azray_lab.errors import (
     ClusterLostError,
     DeadlineError,
     JobError,
-    RayMissingError,
     UnknownNameError,
     UsageError,
-    nearest,
 )
-from azray_lab.jobs import model, package
+from azray_lab.jobs import model, package, results
 from azray_lab.jobs.client import Client
 from azray_lab.jobs.runner import RESULT_VARIABLE
 from azray_lab.operation import Operation, Task
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
     from azray_lab.jobs.work import Work
     from azray_lab.targets.base import Endpoint
 
-_RESULT_FOLDER = "azray"
 
 
 def run(
@@ -81,7 +76,7 @@ class _Runner:
         self._timeout = timeout
         # Chosen here, so that the job can be stopped although the answer to its submission never came.
         self._id = f"{work.name}-{secrets.token_hex(4)}"
-        self._result = f"{_RESULT_FOLDER}/{self._id}{work.result}" if work.result else ""
+        self._result = f"{results.FOLDER}/{self._id}{work.result}" if work.result else ""
 
     def do(self, operation: Operation[JobResult], limit: int, *, detach: bool) -> JobResult:
         uri = self._send(operation, limit)
@@ -127,7 +122,7 @@ class _Runner:
                     "entrypoint": self._work.entrypoint,
                     "submission_id": self._id,
                     "runtime_env": {"working_dir": uri, "env_vars": env},
-                    "metadata": {"azray.result": self._result} if self._result else {},
+                    "metadata": {model.RESULT: self._result} if self._result else {},
                 }
             )
             stage.summary = self._id
@@ -169,7 +164,7 @@ class _Runner:
                 job=self._id,
             )
         operation.note(f"job {self._id} was stopped on the cluster", job=self._id)
-        output = self._work.output if self._copy(job) else None
+        output = self._work.output if results.copy(self._client, job, self._work.output) else None
         return CancelledError(
             f"job {self._id} was stopped on the cluster",
             cause=cause,
@@ -180,58 +175,11 @@ class _Runner:
         )
 
     def _bring(self, operation: Operation[JobResult], job: Job) -> JobResult:
-        if not self._result:
+        if not job.result:
             return model.result(job)
         with operation.stage("result") as stage:
             if self._work.output is not None:
-                output = self._work.output if self._copy(job) else None
+                output = self._work.output if results.copy(self._client, job, self._work.output) else None
                 stage.summary = str(output or "there is none")
                 return model.result(job, output=output)
-            return model.result(job, value=self._value(job))
-
-    def _copy(self, job: Job) -> bool:
-        output = self._work.output
-        return output is not None and self._client.download(job, self._result, output)
-
-    def _value(self, job: Job) -> Any:
-        with tempfile.TemporaryDirectory(prefix="azray-value-") as folder:
-            target = Path(folder) / "value"
-            if not self._client.download(job, self._result, target):
-                return None
-            kind, content = pickle.loads(target.read_bytes())  # noqa: S301 - the user's own cluster, behind its token
-        if kind == "value":
-            return _unpickled(content, job)
-        if kind == "missing":
-            raise self._missing(content, job)
-        return content or None
-
-    def _missing(self, names: list[str], job: Job) -> UnknownNameError:
-        wanted = self._work.variable
-        return UnknownNameError(
-            f"the cell has no variable {wanted!r} and its last line is no expression.{nearest(wanted, names)}",
-            cause=f"it defines {', '.join(names) or 'nothing'}",
-            next_step=f"assign {wanted} in the cell; job {job.id} itself has run",
-            name=wanted,
-            known=names,
-            job=job.id,
-        )
-
-
-def _unpickled(content: bytes, job: Job) -> Any:
-    try:
-        import ray  # noqa: F401 - cloudpickle's functions live in it
-    except ImportError as error:
-        raise RayMissingError(
-            "Ray is not installed in this environment",
-            cause="the value of the job is a pickle that needs it",
-            next_step='pip install "ray[default]"',
-        ) from error
-    try:
-        return pickle.loads(content)  # noqa: S301 - the user's own cluster, behind its token
-    except Exception as error:
-        raise JobError(
-            f"the value of job {job.id} cannot be read here",
-            cause=f"{type(error).__name__}: {error}",
-            next_step="install here what the value is made of, or bring back plain data",
-            job=job.id,
-        ) from error
+            return model.result(job, value=results.value(self._client, job, self._work.variable))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,8 @@ def azray(line: str, cell: str | None = None) -> Any:
     from azray_lab.verbs.tree import invoke
 
     try:
-        face = NotebookFace(cell)
-        return face.shown(invoke(_words(line), face, program="%azray"))
+        with contextlib.closing(NotebookFace(cell)) as face:
+            return face.shown(invoke(_words(line), face, program="%azray"))
     except errors.UsageError as error:
         # One name for all wrong use: what a notebook shows and papermill reports.
         said = errors.UsageError(error.message, cause=error.cause, next_step=error.next_step, **error.facts)

@@ -10,6 +10,7 @@ from IPython.display import display
 
 from azray_lab import views
 from azray_lab.errors import UnsupportedError
+from azray_lab.magics.capped import Capped
 from azray_lab.magics.pending import Pending
 from azray_lab.verbs.follow import follow
 from azray_lab.verbs.watch import repeat
@@ -37,6 +38,7 @@ class NotebookFace:
         self.cell = cell
         self.json = False
         self.events = False
+        self._text = Capped(sys.stdout.write)
 
     def follow(self, task: Task[T]) -> T:
         """Runs `task` and draws it below the cell; an interrupt of the cell cancels it and waits for its clean-up."""
@@ -57,8 +59,15 @@ class NotebookFace:
         print(text)  # noqa: T201 - in the thread of the cell, so it lands there
 
     def write(self, text: str) -> None:
-        """Writes `text` to the cell's standard output as it is."""
-        sys.stdout.write(text)
+        """Writes `text` to the cell's standard output; of megabytes only the first and the last part (see `close`)."""
+        if _in_kernel():
+            self._text.write(text)
+        else:
+            sys.stdout.write(text)
+
+    def close(self) -> None:
+        """Writes the last part of what was too much for a cell."""
+        self._text.close()
 
     def confirm(self, question: str) -> bool:
         """True: a cell is the written wish, and nobody sits beside a notebook that papermill runs."""

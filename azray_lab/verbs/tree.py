@@ -54,7 +54,7 @@ SHORT_HELP = {
     "connect": "Connect to a cluster (in a terminal: print how).",
     "scale": "Change the number of workers.",
     "run": "Run a command, a script, a notebook or a cell as a job.",
-    "jobs": "List the jobs of a cluster, or stop one.",
+    "jobs": "List the jobs of a cluster, stop one, or fetch what one left.",
     "logs": "Show the logs of a job or of a cluster.",
     "gpus": "Show the GPUs of this machine or of a cluster.",
     "attach": "Open a shell in a cluster's environment.",

@@ -268,6 +268,42 @@ def test_a_notebook_that_fails_in_cell_3(endpoint: Endpoint, project: Path) -> N
     assert "ZeroDivisionError: division by zero" in run.log
 
 
+def ended(endpoint: Endpoint, job: str) -> jobs.Job:
+    """The job when it has ended."""
+    for _ in jobs.logs(endpoint, job, follow=True):
+        pass
+    return jobs.get(endpoint, job)
+
+
+def test_what_a_detached_notebook_leaves_is_fetched_later(endpoint: Endpoint, project: Path) -> None:
+    """The executed copy comes by the job's id, to the file that is named or to one named after the job."""
+    write_notebook(project / "analysis.ipynb", "epochs = 1", "print('epochs', epochs)")
+    began = jobs.run(endpoint, jobs.notebook("analysis.ipynb", {"epochs": 3}), detach=True).run()
+    assert f"azray jobs fetch {began.id}" in str(began)
+    ended(endpoint, began.id)
+    assert jobs.fetch(endpoint, began.id).output == project / f"{began.id}.ipynb"
+    named = jobs.fetch(endpoint, began.id, output=Path("copy.ipynb")).output
+    assert named == project / "copy.ipynb"
+    assert "epochs 3" in named.read_text()
+    with pytest.raises(UsageError, match="no folder"):
+        jobs.fetch(endpoint, began.id, output=Path("missing/copy.ipynb"))
+
+
+def test_what_a_detached_cell_leaves_is_fetched_later(endpoint: Endpoint) -> None:
+    """Its value comes when it has ended, and not before; a command leaves nothing to fetch."""
+    began = jobs.run(endpoint, jobs.cell("import time\ntime.sleep(600)\n"), detach=True).run()
+    with pytest.raises(JobError, match="has left no result yet"):
+        jobs.fetch(endpoint, began.id)
+    jobs.stop(endpoint, began.id)
+    began = jobs.run(endpoint, jobs.cell("total = 6 * 7", variable="total"), detach=True).run()
+    assert ended(endpoint, began.id).status == "SUCCEEDED"
+    assert jobs.fetch(endpoint, began.id, variable="total").value == 42
+    command = jobs.run(endpoint, jobs.command(["true"]), detach=True).run()
+    assert f"azray jobs fetch {command.id}" not in str(command)
+    with pytest.raises(UsageError, match="nothing to fetch"):
+        jobs.fetch(endpoint, command.id)
+
+
 def test_a_cell_brings_back_its_value(endpoint: Endpoint) -> None:
     """50 MB of anything come back whole; what it prints is in the log."""
     code = "print('hi')\nresult = {'data': bytes(range(256)) * 200_000, 'n': len([1])}\n"

@@ -116,6 +116,19 @@ def test_detach_then_list_follow_and_stop(project: Path) -> None:
     assert f"Did you mean '{job}'" in unknown.json["error"]["message"]
 
 
+def test_what_a_detached_notebook_leaves_is_fetched_by_its_id(project: Path) -> None:
+    """`azray jobs fetch` writes the executed copy; its exit code is its own, not that of the job."""
+    cell = {"cell_type": "code", "id": "a", "source": "1 / 0", "metadata": {}, "outputs": [], "execution_count": None}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    document = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (project / "broken.ipynb").write_text(json.dumps(document))
+    job = Azray("run", "--detach", "--json", "broken.ipynb").json["id"]
+    Azray("logs", job, "-f")
+    fetched = Azray("jobs", "fetch", job, "-o", "out.ipynb", "--json")
+    assert (fetched.code, fetched.json["status"]) == (0, "FAILED")
+    assert "ZeroDivisionError" in (project / "out.ipynb").read_text()
+
+
 def test_the_log_of_a_node() -> None:
     """A node's own log comes through the cluster."""
     assert Azray("logs", "--node", "worker-1").out.strip()
