@@ -11,6 +11,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
+import hashlib
+import hmac
+import importlib
 import json
 import os
 import pickle
@@ -22,6 +26,32 @@ from typing import Any
 
 RESULT_VARIABLE = "AZRAY_RESULT"
 """The environment variable that names the file to bring back, relative to the folder of the job's log."""
+
+SEALED_VARIABLE = "AZRAY_SEALED_JOB"
+"""The environment variable that carries the job's own variables, sealed as `azray_lab.workers.seal` does."""
+
+NEXT_HOOK_VARIABLE = "AZRAY_JOB_HOOK"
+"""The environment variable that names a set-up function to call after ours."""
+
+_LABEL = b"azray-lab seal 1"
+
+
+def set_up() -> None:
+    """Sets the job's variables; Ray calls it in each process of the job: its supervisor, so its driver, its workers."""
+    os.environ.update(unsealed(os.environ[SEALED_VARIABLE]))
+    if following := os.environ.get(NEXT_HOOK_VARIABLE):
+        module, _, name = following.rpartition(".")
+        getattr(importlib.import_module(module), name)()
+
+
+def unsealed(text: str) -> dict[str, str]:
+    """The variables in a seal, opened with the cluster's token, which every process of the cluster can read."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+    token = os.environ.get("RAY_AUTH_TOKEN") or Path(os.environ["RAY_AUTH_TOKEN_PATH"]).read_text().strip()
+    cipher = AESSIV(hmac.digest(token.encode(), _LABEL, hashlib.sha512))
+    found: dict[str, str] = json.loads(cipher.decrypt(base64.urlsafe_b64decode(text), [_LABEL]))["variables"]
+    return found
 
 
 def main() -> int:

@@ -17,8 +17,11 @@ from azray_lab.errors import (
 )
 from azray_lab.jobs import model, package, results
 from azray_lab.jobs.client import Client
-from azray_lab.jobs.runner import RESULT_VARIABLE
+from azray_lab.jobs.runner import RESULT_VARIABLE, SEALED_VARIABLE
+from azray_lab.jobs.work import RUNNER, with_runner
 from azray_lab.operation import Operation, Task
+from azray_lab.targets.base import read_token
+from azray_lab.workers.seal import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +30,12 @@ if TYPE_CHECKING:
     from azray_lab.jobs.work import Work
     from azray_lab.targets.base import Endpoint
 
+_HOOK = f"{RUNNER.removesuffix('.py')}.set_up"
+# What `worker_process_setup_hook` is to a job that is running (`ray/_private/ray_constants.py`, 2.60). The field itself
+# is read by `ray.init` only, which is too late for the job's supervisor and so for its driver.
+WORKER_PROCESS_SETUP_HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
+# What Python, the loader and Ray read when a process starts, before anything can open a seal; they are no secrets.
+_EARLY = ("PYTHON", "LD_", "RAY_")
 
 
 def run(
@@ -41,13 +50,14 @@ def run(
 ) -> Task[JobResult]:
     """The task that runs `work` on the cluster behind `endpoint`; nothing happens before it is run or started.
 
-    `on_log` gets the job's log as it comes, in texts of whole lines, in the thread that runs the task; it is no event,
-    because an operation keeps its events. `timeout` (seconds) stops a job that runs longer: DeadlineError. `detach`
-    returns after the submission. When the task is cancelled or interrupted the job is stopped on the cluster first.
-    The result says how the job ended, also when it failed: `JobResult.check` raises then. `limit` is that of
-    `package.build`.
+    `env` are variables of the job's driver and its workers; Ray's records have their values sealed, but for those that
+    begin with PYTHON, LD_ or RAY_. `on_log` gets the job's log as it comes, in texts of whole lines, in the thread that
+    runs the task; it is no event, because an operation keeps its events. `timeout` (seconds) stops a job that runs
+    longer: DeadlineError. `detach` returns after the submission. When the task is cancelled or interrupted the job is
+    stopped on the cluster first. The result says how the job ended, also when it failed: `JobResult.check` raises then.
+    `limit` is that of `package.build`.
     """
-    runner = _Runner(Client(endpoint), work, dict(env or {}), on_log or _drop, timeout)
+    runner = _Runner(endpoint, work, dict(env or {}), on_log or _drop, timeout)
     return Task(Operation(f"run {work.name}"), lambda operation: runner.do(operation, limit, detach=detach))
 
 
@@ -62,14 +72,15 @@ class _OverdueError(Exception):
 class _Runner:
     def __init__(
         self,
-        client: Client,
+        endpoint: Endpoint,
         work: Work,
         env: dict[str, str],
         on_log: Callable[[str], None],
         timeout: float | None,
     ) -> None:
-        self._client = client
-        self._work = work
+        self._endpoint = endpoint
+        self._client = Client(endpoint)
+        self._work = with_runner(work) if env else work
         self._env = env
         self._on_log = on_log
         self._timeout = timeout
@@ -115,7 +126,7 @@ class _Runner:
 
     def _submit(self, operation: Operation[JobResult], uri: str) -> None:
         with operation.stage("submit") as stage:
-            env = self._env | ({RESULT_VARIABLE: self._result} if self._result else {})
+            env = self._variables() | ({RESULT_VARIABLE: self._result} if self._result else {})
             self._client.submit(
                 {
                     "entrypoint": self._work.entrypoint,
@@ -125,6 +136,15 @@ class _Runner:
                 }
             )
             stage.summary = self._id
+
+    def _variables(self) -> dict[str, str]:
+        """The job's variables as Ray's records may show them: values sealed, but for those that a start needs."""
+        early = {name: value for name, value in self._env.items() if name.startswith(_EARLY)}
+        hidden = {name: value for name, value in self._env.items() if name not in early}
+        if not hidden:
+            return early
+        sealed = seal({"variables": hidden}, read_token(self._endpoint.token_path))
+        return early | {SEALED_VARIABLE: sealed, WORKER_PROCESS_SETUP_HOOK: _HOOK}
 
     def _follow(self, operation: Operation[JobResult]) -> None:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout

@@ -9,7 +9,7 @@ import ast
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,11 @@ def parameter(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def with_runner(work: Work) -> Work:
+    """`work` with the runner's file beside it, whose `set_up` opens the job's sealed variables on the cluster."""
+    return replace(work, injected={**work.injected, **_runner()})
 
 
 def _runner() -> dict[str, bytes]:

@@ -10,6 +10,7 @@
 | `AZRAY_REQUIRE` | parts that the tests must not skip, by commas | none |
 | `AZRAY_AZURITE` | the Azurite program for tests and the demo | found, or installed |
 | `AZRAY_CLUSTER_ID`, `AZRAY_NODE` | set by `up` in every process of a cluster; never by people | |
+| `AZRAY_SEALED`, `AZRAY_SETUP_HOOK`, `AZRAY_SEALED_JOB`, `AZRAY_JOB_HOOK` | set by `azray_lab.runtime_env` and jobs | |
 | `AZRAY_<FIELD>`, `AZRAY_<FIELD>__<FIELD>` | a field of the spec, as `AZRAY_WORKERS=2`, `AZRAY_LEASE__IDLE=30m` | |
 
 Light on purpose: `azray list` and `azray status` start with it, so it imports neither pydantic nor PyYAML.
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 PREFIX = "AZRAY_"
 RESERVED = frozenset(
     PREFIX + name
-    for name in ("HOME", "RUNTIME_DIR", "SPEC", "CLUSTER", "LOG", "REQUIRE", "AZURITE", "CLUSTER_ID", "NODE")
+    for name in (
+        *("HOME", "RUNTIME_DIR", "SPEC", "CLUSTER", "LOG", "REQUIRE", "AZURITE", "CLUSTER_ID", "NODE"),
+        *("SEALED", "SETUP_HOOK", "SEALED_JOB", "JOB_HOOK"),
+    )
 )
 SPEC_FILE = "azray.yaml"
 # A spec is written by hand; what is larger is another file given by mistake.

@@ -1,82 +1,402 @@
-"""The fsspec file system for Blob storage: adlfs, with our URIs, our credentials and retries that end soon.
+"""The fsspec file system for Blob storage: adlfs's shape, with the engine underneath for what has to be fast.
 
-Importing this module loads adlfs (0.3 s); everything else in `storage` stays light.
+Reading, writing, finding and listing are the engine's; versions, tags, customer keys and what else has options of its
+own stay adlfs's. Importing this module loads adlfs (0.3 s); everything else in `storage` stays light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import asyncio
+import errno
+import functools
+import mmap
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import fsspec
 from adlfs import AzureBlobFileSystem
+from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
+from fsspec.callbacks import DEFAULT_CALLBACK
 
 from azray_lab.errors import UsageError
 from azray_lab.storage.clients import async_service
-from azray_lab.storage.credentials import Account
+from azray_lab.storage.credentials import Account, Credentials
+from azray_lab.storage.credentials import credentials as credentials_of
+from azray_lab.storage.credentials.modes import AUTH_MODE, IDENTITIES
+from azray_lab.storage.engine import Engine, engine_for
+from azray_lab.storage.looking import Looking, as_files
+from azray_lab.storage.opening import BlobFile
 from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+T = TypeVar("T")
+PROTOCOLS = ("azray", "az", "abfs", "abfss")
+# Requests of one call; the engine bounds the bytes under way.
+_AT_ONCE = 64
+# adlfs's names for credentials, and ours.
+_ADLFS = {
+    "account_name": "account",
+    "account_key": "account_key",
+    "connection_string": "connection_string",
+    "sas_token": "sas",
+    "tenant_id": "tenant",
+    "client_id": "client_id",
+    "client_secret": "client_secret",
+}
+
 
 def filesystem(
-    uri: str | BlobUri | None = None, *, environ: Mapping[str, str] | None = None, **options: Any
+    uri: str | BlobUri | None = None,
+    *,
+    credentials: Credentials | None = None,
+    environ: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> AbstractFileSystem:
     """An fsspec file system for the storage account that `uri` means, or that of the environment.
 
-    Its paths are `container/path` or `az://container/path`. It raises what fsspec and Azure's SDK raise
-    (FileNotFoundError, ...). `options` are adlfs's. Listings are not cached unless `use_listings_cache=True`, for
-    workers write what the driver then looks for.
+    Its paths are `container/path` or `az://container/path`. It raises what fsspec users expect (FileNotFoundError,
+    FileExistsError), and CredentialError and StorageError, which say what to do. `options` are adlfs's. Listings are
+    not cached unless `use_listings_cache=True`, for workers write what the driver then looks for.
 
-    It can be pickled, and so goes to Ray's workers; **a connection string or signature travels inside the pickle**, a
-    token does not (each process asks for its own). Makes no request. Raises CredentialError when no account is set.
+    It can be pickled, and so goes to Ray's workers; **a connection string, key or signature travels inside the
+    pickle**, an identity does not: a worker uses its own, which `azray_lab.runtime_env` brings. Makes no request.
+    Raises CredentialError when no account is set.
     """
+    if credentials is not None:
+        environ = credentials.export()
     account = Account.of(BlobUri.parse(uri or "az://"), environ)
-    secrets = {"connection_string": account.connection_string, "sas": account.sas}
-    return BlobFileSystem(
-        endpoint=account.endpoint,
-        source=account.source,
-        **{name: value for name, value in secrets.items() if value},
-        **{"use_listings_cache": False, **options},
-    )
+    given = Credentials(_variables(account))
+    return BlobFileSystem(account.endpoint, credentials=given, **{"use_listings_cache": False, **options})
 
 
-class BlobFileSystem(AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
-    """adlfs for one account, given by plain strings so that fsspec can tell instances apart and pickle them."""
+def take_over(*protocols: str) -> None:
+    """Makes this fsspec's file system of `az://`, `abfs://` and `abfss://` (or of `protocols`) in this process.
 
-    protocol = ("az", "abfs", "abfss")
+    So pandas, pyarrow, dask and others use it for these. In Ray's workers it is done by
+    `azray_lab.runtime_env(worker_process_setup_hook="azray_lab.storage.filesystem.take_over")`.
+    """
+    for protocol in protocols or PROTOCOLS:
+        fsspec.register_implementation(protocol, BlobFileSystem, clobber=True)
+
+
+class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
+    """adlfs for one account. Its arguments are plain, so that fsspec can tell instances apart and pickle them.
+
+    `endpoint` is the account's address, None: that of the environment. Credentials are given as `credentials`, or by
+    adlfs's names, or are those of the environment.
+    """
+
+    protocol = PROTOCOLS
+    _file = BlobFile
 
     def __init__(
-        self, *, endpoint: str, source: str = "", connection_string: str = "", sas: str = "", **options: Any
+        self, endpoint: str | None = None, *, credentials: Credentials | None = None, anon: bool = False, **options: Any
     ) -> None:
+        named = {ours: options.pop(name) for name, ours in _ADLFS.items() if options.get(name)}
+        if options.pop("credential", None) is not None:
+            raise UsageError("credential= is not taken here", next_step="credentials=azray_lab.credentials(...)")
+        if credentials is None and (named or anon):
+            credentials = credentials_of("anonymous" if anon else None, **named)
         # do_connect, which adlfs's __init__ calls, needs it.
-        self.account = Account(endpoint, source, connection_string=connection_string, sas=sas)
+        where = BlobUri(endpoint=endpoint or "")
+        self.account = Account.of(where, None if credentials is None else credentials.export())
+        self._settled: Account | None = None
         # `anon` keeps adlfs from looking for credentials of its own.
-        super().__init__(anon=True, account_name=BlobUri(endpoint=endpoint).account, **options)
+        super().__init__(anon=True, account_name=self.account.name, **{"default_cache_type": "azray", **options})
         # adlfs fills what it was not given from the environment, which may name another account.
-        self.connection_string, self.sas_token = connection_string or None, sas or None
+        self.connection_string, self.sas_token = self.account.connection_string or None, self.account.sas or None
+        self.account_key = self.account.key or None
+        # Paths of other accounts are refused by instances; the class cannot know.
+        self.__dict__["_strip_protocol"] = functools.partial(_own_path, self.account.endpoint)
+
+    def __reduce__(self) -> Any:
+        # An identity does not travel: the other process has its own. Keys and signatures do.
+        options = {**self.storage_options, "credentials": Credentials(_variables(self.account))}
+        if self.account.mode in IDENTITIES:
+            options.pop("credentials")
+        for name in _ADLFS:
+            options.pop(name, None)
+        return functools.partial(type(self), **options), (self.account.endpoint,)
 
     def do_connect(self) -> None:
-        """Makes the client; adlfs calls it once. No request."""
-        if not self.account.connection_string and not self.account.sas:
-            from azure.identity.aio import DefaultAzureCredential
-
-            self.credential = DefaultAzureCredential()
-        self.service_client = async_service(self.account, self.credential)
+        """Makes the client for what stays adlfs's; adlfs calls it once. No request."""
+        # An address without TLS takes no token; then only a public container can be read.
+        secure = self.account.endpoint.startswith("https://")
+        tokens = self.account.token_credential() if secure else None
+        self.service_client = async_service(self.account, tokens.asynchronous() if tokens else None)
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
-        """`container/path` of a path or short URI, as it is; adlfs's own reads `?` and `#` in names as URLs do."""
-        if isinstance(path, list):
-            return [cls._strip_protocol(one) for one in path]
-        text = str(path)
-        if "://" not in text:
-            return text.lstrip("/")
-        uri = BlobUri.parse(text)
-        if uri.endpoint:
-            raise UsageError(
-                "a file system knows its own account only",
-                cause=f"{uri} names an account",
-                next_step="open it with azray_lab.filesystem(uri), then use paths like container/path",
-            )
-        return f"{uri.container}/{uri.path}" if uri.path else uri.container
+        """`container/path` of a path or URI, as it is; adlfs's own reads `?` and `#` in names as URLs do."""
+        return _own_path("", path)
+
+    @staticmethod
+    def _get_kwargs_from_urls(urlpath: str) -> dict[str, Any]:
+        """The account that a URL names, for `fsspec.open("azray://container@account.dfs.core.windows.net/path")`."""
+        uri = _parse(urlpath)
+        if uri.sas:
+            return {"endpoint": uri.endpoint, "sas_token": uri.sas}
+        out: dict[str, Any] = {"endpoint": uri.endpoint} if uri.endpoint else {}
+        return out | ({"anon": True} if uri.anonymous else {})
+
+    # The engine.
+
+    def engine(self, container: str = "") -> Engine:
+        """The engine of this account, which the whole process shares."""
+        if self._settled is None or (not self._settled.chosen and container):
+            self._settled = self.account.settled(BlobUri(container, "", self.account.endpoint) if container else None)
+        return engine_for(self._settled)
+
+    def place(self, path: str) -> tuple[Engine, str, str]:
+        """The engine, container and name that `path` means."""
+        container, name, _ = self.split_path(path)
+        return self.engine(container), container, name
+
+    async def aside(self, work: Callable[..., T], path: Any, *arguments: Any) -> T:
+        """Calls `work(path, ...)`, which waits for the engine, in a thread; errors about `path` are the system's."""
+
+        def call() -> T:
+            with as_files(path):
+                return work(path, *arguments)
+
+        return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), call)
+
+    def _elsewhere(self, options: Mapping[str, Any]) -> bool:
+        """Whether a call has options that only adlfs knows."""
+        return bool(self.version_aware or {name for name, value in options.items() if value is not None})
+
+    # Reading.
+
+    def read_range(self, path: str, start: int, end: int, etag: str = "") -> bytes:
+        """The bytes [start, end) of a blob, of that version."""
+        engine, container, name = self.place(path)
+        with as_files(path):
+            return engine.get_bytes(container, name, start, end, etag)
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> Any:
+        options.pop("max_concurrency", None)
+        if self._elsewhere(options):
+            return await super()._cat_file(path, start, end, **options)
+        return await self.aside(self._cat, self._strip_protocol(path), start, end)
+
+    def _cat(self, path: str, start: int | None, end: int | None) -> bytes:
+        engine, container, name = self.place(path)
+        if (start or 0) < 0 or (end or 0) < 0:  # from the end, as slices do
+            found = engine.stat(container, name)
+            if found is None:
+                raise FileNotFoundError(path)
+            start, end, _ = slice(start, end).indices(found.size)
+            if start >= end:
+                return b""
+        return engine.get_bytes(container, name, start or 0, end)
+
+    async def _cat_ranges(
+        self, paths: list[str], starts: Any, ends: Any, on_error: str = "return", **_: Any
+    ) -> list[Any]:
+        starts = starts if isinstance(starts, list) else [starts] * len(paths)
+        ends = ends if isinstance(ends, list) else [ends] * len(paths)
+        calls = [self._cat_file(*one) for one in zip(paths, starts, ends, strict=True)]
+        return await _together(calls, on_error)
+
+    def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **options: Any) -> Any:  # noqa: FBT001, FBT002 - fsspec's
+        """The content of a file, or of many as a dictionary by path; 64 requests at a time."""
+        paths = self.expand_path(path, recursive=recursive)
+        if len(paths) == 1 and not isinstance(path, list) and paths[0] == self._strip_protocol(path):
+            return self.cat_file(paths[0], **options)
+        paths = [one for one in paths if not recursive or self.isfile(one)]
+        contents = sync(self.loop, self._cat_all, paths, on_error, options)
+        pairs = zip(paths, contents, strict=True)
+        return {one: found for one, found in pairs if on_error != "omit" or not isinstance(found, Exception)}
+
+    async def _cat_all(self, paths: list[str], on_error: str, options: Mapping[str, Any]) -> list[Any]:
+        return await _together([self._cat_file(path, **options) for path in paths], on_error)
+
+    async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
+        options = {name: value for name, value in options.items() if name not in {"recursive", "max_concurrency"}}
+        if self._elsewhere(options) or not isinstance(lpath, (str, os.PathLike)):
+            await super()._get_file(rpath, lpath, callback=callback, **options)
+        else:
+            await self.aside(self._download, self._strip_protocol(rpath), Path(lpath), callback)
+
+    def _download(self, path: str, target: Path, callback: Any) -> None:
+        engine, container, name = self.place(path)
+        if target.is_dir():  # `get` gives folders, too, and has made those of the files
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        found = engine.get_file(container, name, target) if name else None
+        if found is not None:
+            callback.set_size(found.size)
+            callback.absolute_update(found.size)
+        elif self.look(path)["type"] == "directory":
+            target.mkdir(exist_ok=True)
+
+    async def _get(self, *paths: Any, batch_size: int | None = None, **options: Any) -> Any:
+        options.pop("max_concurrency", None)
+        return await super(AzureBlobFileSystem, self)._get(*paths, batch_size=batch_size or _AT_ONCE, **options)
+
+    # Writing.
+
+    async def _pipe_file(self, path: str, value: Any, overwrite: bool = True, **options: Any) -> Any:  # noqa: FBT001, FBT002 - adlfs's
+        overwrite = overwrite and options.pop("mode", "") != "create"
+        options.pop("max_concurrency", None)
+        if self._elsewhere(options):
+            return await super()._pipe_file(path, value, overwrite=overwrite, **options)
+        await self.aside(self._upload, self._strip_protocol(path), value, overwrite)
+        self.invalidate_cache(self._parent(path))
+        return None
+
+    def _upload(self, path: str, value: Any, overwrite: bool) -> None:  # noqa: FBT001 - a thread's arguments
+        engine, container, name = self.place(path)
+        engine.put(container, name, value, overwrite=overwrite)
+
+    async def _pipe(self, *paths: Any, batch_size: int | None = None, **options: Any) -> Any:
+        return await super(AzureBlobFileSystem, self)._pipe(*paths, batch_size=batch_size or _AT_ONCE, **options)
+
+    async def _put_file(
+        self, lpath: Any, rpath: str, delimiter: str = "/", overwrite: bool = True,  # noqa: FBT001, FBT002 - adlfs's
+        callback: Any = DEFAULT_CALLBACK, **options: Any,
+    ) -> None:  # fmt: skip
+        overwrite = overwrite and options.pop("mode", "") != "create"
+        options.pop("max_concurrency", None)
+        if self._elsewhere(options) or await asyncio.to_thread(os.path.isdir, lpath):
+            await super()._put_file(lpath, rpath, delimiter, overwrite, callback, **options)
+            return
+        await self.aside(self._upload_file, self._strip_protocol(rpath), Path(lpath), overwrite, callback)
+        self.invalidate_cache(self._parent(rpath))
+
+    def _upload_file(self, path: str, source: Path, overwrite: bool, callback: Any) -> None:  # noqa: FBT001 - the same
+        size = source.stat().st_size
+        (callback or DEFAULT_CALLBACK).set_size(size)
+        with source.open("rb") as file:
+            if size == 0:
+                self._upload(path, b"", overwrite)
+            else:
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    self._upload(path, content, overwrite)
+        (callback or DEFAULT_CALLBACK).absolute_update(size)
+
+    async def _put(self, *paths: Any, batch_size: int | None = None, **options: Any) -> Any:
+        options.pop("max_concurrency", None)
+        return await super(AzureBlobFileSystem, self)._put(*paths, batch_size=batch_size or _AT_ONCE, **options)
+
+    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
+        own = {"autocommit", "cache_type", "cache_options", "size"}
+        if mode == "ab" or self._elsewhere({name: value for name, value in options.items() if name not in own}):
+            return super()._open(path, mode, block_size, **options)
+        if mode == "xb" and self.exists(path):  # the service looks again when it is closed
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        options = {name: value for name, value in options.items() if name in own}
+        return BlobFile(self, path, mode, block_size, **{"cache_type": self.default_cache_type, **options})
+
+    # Removing and copying.
+
+    async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: FBT001, FBT002 - fsspec's
+        given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+        paths = await self._expand_path(given, maxdepth=maxdepth)
+        await asyncio.gather(*(self.aside(self._remove, one, recursive) for one in paths))
+        self.invalidate_cache()
+
+    def _remove(self, path: str, recursive: bool) -> None:  # noqa: FBT001 - a thread's arguments
+        engine, container, name = self.place(path)
+        if not name:
+            if not recursive and next(engine.list(container), None) is not None:
+                raise IsADirectoryError(errno.EISDIR, "it is a container with blobs; recursive=True removes it", path)
+            engine.delete_container(container)
+            return
+        names = [entry.name for entry in engine.list(container, f"{name}/")] if recursive else []
+        # Longer names first, so that a folder of a hierarchical account is empty when it is its turn.
+        for depth in sorted({one.count("/") for one in names}, reverse=True):
+            engine.delete_many((container, one) for one in names if one.count("/") == depth)
+        if not engine.delete(container, name) and not names:
+            found = self.look(path)  # FileNotFoundError
+            if not recursive and found["type"] == "directory":
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+
+    async def _rm_file(self, path: str, **options: Any) -> None:
+        if self._elsewhere(options):
+            await super()._rm_file(path, **options)
+        else:
+            await self.aside(self._remove, self._strip_protocol(path), False)  # noqa: FBT003 - a thread's arguments
+            self.invalidate_cache(self._parent(path))
+
+    async def _cp_file(self, path1: str, path2: str, **options: Any) -> None:
+        if self._elsewhere(options):
+            await super()._cp_file(path1, path2, **options)
+            return
+        source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+        await self.aside(self._copy_blob, source, target)
+        self.invalidate_cache(self._parent(target))
+
+    def _copy_blob(self, source: str, target: str) -> None:
+        engine, *place = self.place(source)
+        if not place[1]:
+            raise FileNotFoundError(errno.ENOENT, "it is a container", source)
+        engine.copy((place[0], place[1]), self.place(target)[1:])
+
+    # adlfs has these in its own way, of which some do less than fsspec's.
+    _walk = AsyncFileSystem._walk  # noqa: SLF001 - the methods that fsspec has its file systems override
+    walk = AsyncFileSystem.walk
+    _glob = AsyncFileSystem._glob  # noqa: SLF001 - the same
+
+    async def _expand_path(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None, *_: Any, **options: Any,  # noqa: FBT001, FBT002 - fsspec's
+    ) -> list[str]:  # fmt: skip
+        literal = {"assume_literal": True} if options.get("assume_literal") else {}
+        found: list[str] = await super(AzureBlobFileSystem, self)._expand_path(path, recursive, maxdepth, **literal)
+        return found
+
+    expand_path = sync_wrapper(_expand_path)
+    rm = sync_wrapper(_rm)
+    cp_file = sync_wrapper(_cp_file)
+    get_file = sync_wrapper(_get_file)
+    put_file = sync_wrapper(_put_file)
+    pipe_file = sync_wrapper(_pipe_file)
+
+
+async def _together(calls: list[Any], on_error: str) -> list[Any]:
+    """The results in order; errors among them unless `on_error` is "raise"."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and (on_error == "raise" or not isinstance(result, Exception)):
+            raise result
+    return list(results)
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(_pid: int) -> ThreadPoolExecutor:
+    # By process: a forked child has none of the threads.
+    return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="azray-fsspec")
+
+
+def _variables(account: Account) -> dict[str, str]:
+    variables = account.environment()
+    if not account.chosen:  # so that a public container can still be read without
+        del variables[AUTH_MODE]
+    return variables
+
+
+def _parse(path: str) -> BlobUri:
+    scheme, found, rest = path.partition("://")
+    return BlobUri.parse(f"az://{rest}" if found and scheme.lower() == "azray" else path)
+
+
+def _own_path(endpoint: str, path: Any) -> Any:
+    """`container/path`; UsageError for one of another account than `endpoint` (empty: any)."""
+    if isinstance(path, list):
+        return [_own_path(endpoint, one) for one in path]
+    text = os.fspath(path)
+    if "://" not in text:
+        return text.lstrip("/")
+    uri = _parse(text)
+    if uri.endpoint and endpoint and uri.endpoint != endpoint:
+        raise UsageError(
+            "a file system knows its own account only",
+            cause=f"{uri} names another one",
+            next_step="open it with azray_lab.filesystem(uri), then use paths like container/path",
+        )
+    return f"{uri.container}/{uri.path}" if uri.path else uri.container

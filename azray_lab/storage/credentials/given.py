@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ from azray_lab.storage.credentials.tokens import SCOPE, Tokens, tokens_of
 if TYPE_CHECKING:
     from azray_lab.storage.credentials.account import Account
     from azray_lab.storage.uri import BlobUri
+# Of this process only, so that a repr that is kept somewhere is of no use for guessing.
+_PROCESS = secrets.token_bytes(16)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,9 @@ class Credentials:
     def __repr__(self) -> str:
         shown = {modes.ACCOUNT, modes.AUTH_MODE, modes.TENANT, modes.CLIENT, modes.CONTAINER, modes.AUTHORITY}
         parts = [f"{name}={value}" for name, value in sorted(self._variables.items()) if name in shown]
-        return f"Credentials({', '.join(parts)})"
+        # fsspec tells instances apart by the text of their arguments, so different secrets must look different.
+        digest = hashlib.blake2b(repr(sorted(self._variables.items())).encode(), key=_PROCESS, digest_size=4)
+        return f"Credentials({', '.join([*parts, digest.hexdigest()])})"
 
 
 def credentials(
@@ -120,8 +126,8 @@ def _surroundings(environ: Mapping[str, str] | None, said: Mapping[str, str]) ->
     """What stays of the environment: all of it when nothing is said, else what names places and not who opens them."""
     found = {name: value for name, value in settings.azure_environment(environ).items() if name in modes.VARIABLES}
     places = {modes.ACCOUNT, modes.ACCOUNT_URL, modes.CONTAINER, modes.AUTHORITY, modes.TENANT}
-    secrets = set(said) - {modes.CONTAINER, modes.AUTHORITY}
-    return {name: value for name, value in found.items() if not secrets or name in places}
+    opens = set(said) - {modes.CONTAINER, modes.AUTHORITY}
+    return {name: value for name, value in found.items() if not opens or name in places}
 
 
 def _mode(said: Mapping[str, str], variables: Mapping[str, str]) -> modes.Mode | None:

@@ -5,6 +5,7 @@ Codes: https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from azray_lab.errors import AzRayError, CredentialError
 
 if TYPE_CHECKING:
     from azray_lab.storage.credentials.identity import Identity
+
+RELAYED = "azray-lab: "
+"""What stands before an error of ours, as JSON, that came through another process's library."""
 
 _CODE = re.compile(r"AADSTS\d+")
 _LONGEST = 300
@@ -68,6 +72,8 @@ def is_absent(error: BaseException) -> bool:
 
 def error(identity: Identity, tried: Sequence[tuple[str, BaseException]]) -> AzRayError:
     """The CredentialError for an identity that got no token: who it is, what was tried, what mends it."""
+    if relayed := next((found for _, cause in tried if (found := _relayed(cause))), None):
+        return relayed
     name, last = tried[-1]
     refused = not is_absent(last)
     told = [(each, _words(each, cause, identity)) for each, cause in tried]
@@ -81,6 +87,15 @@ def error(identity: Identity, tried: Sequence[tuple[str, BaseException]]) -> AzR
         **facts,
         **({"code": code} if code else {}),
     )
+
+
+def _relayed(error: BaseException) -> CredentialError | None:
+    """The error that a worker's relay gave, as it was where it happened."""
+    _, found, text = str(error).partition(RELAYED)
+    if not found:
+        return None
+    told, _ = json.JSONDecoder().raw_decode(text)
+    return CredentialError(told["message"], cause=told["cause"], next_step=told["next_step"], **told["facts"])
 
 
 def _code(error: BaseException) -> str:

@@ -1,0 +1,192 @@
+"""What is there, as fsspec tells it: names, sizes and kinds, from the engine's listings and looks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from adlfs import AzureBlobFileSystem
+from fsspec.asyn import sync
+
+from azray_lab.errors import BlobNotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from azray_lab.storage.engine import Engine, Entry
+
+Info = dict[str, Any]
+_EXISTS = frozenset({"BlobAlreadyExists", "ContainerAlreadyExists"})
+
+
+@contextlib.contextmanager
+def as_files(path: Any) -> Iterator[None]:
+    """What is not there, or is there already, as the system's errors, which libraries on top of fsspec wait for."""
+    try:
+        yield
+    except BlobNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+    except StorageError as error:
+        if error.facts.get("code") in _EXISTS:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        raise
+
+
+class Looking:
+    """The part of the file system that looks; `place` and `aside` are the file system's."""
+
+    version_aware: bool
+    dircache: Any
+    place: Callable[[str], tuple[Engine, str, str]]
+    aside: Any
+    _strip_protocol: Any
+    _walk: Any
+
+    async def _info(self, path: str, refresh: bool = False, **options: Any) -> Info:  # noqa: FBT001, FBT002 - adlfs's
+        if self.version_aware or options.get("version_id"):
+            found: Info = await super()._info(path, refresh=refresh, **options)  # type: ignore[misc]  # adlfs's
+            return found
+        return dict(await self.aside(self.look, self._strip_protocol(path).rstrip("/")))
+
+    def look(self, path: str) -> Info:
+        """A file, folder or container; FileNotFoundError when there is none. One or two requests."""
+        if not path:
+            return _folder("")
+        engine, container, name = self.place(path)
+        if name:
+            found = engine.stat(container, name)
+            if found is not None and not _is_marker(found):
+                return _file(container, found)
+            if found is not None:
+                return _folder(path)
+        # A page of one entry would do; the first page is what the engine asks for.
+        if next(engine.list(container, f"{name}/" if name else "", "/"), None) is not None or not name:
+            return _folder(path)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    async def _exists(self, path: str, **_: Any) -> bool:
+        return await self._kind(path) != ""
+
+    async def _isfile(self, path: str) -> bool:
+        return await self._kind(path) == "file"
+
+    async def _isdir(self, path: str) -> bool:
+        return await self._kind(path) == "directory"
+
+    async def _kind(self, path: str) -> str:
+        try:
+            return str((await self._info(path))["type"])
+        except FileNotFoundError:
+            return ""
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Whether there is a file, folder or container of that name."""
+        return self._now(self._exists, path)
+
+    def isfile(self, path: str) -> bool:
+        """Whether it is a file."""
+        return self._now(self._isfile, path)
+
+    def isdir(self, path: str) -> bool:
+        """Whether it is a folder or a container."""
+        return self._now(self._isdir, path)
+
+    def _now(self, method: Any, path: str) -> bool:
+        return bool(sync(self.loop, method, path))  # type: ignore[attr-defined]  # fsspec's
+
+    async def _ls(self, path: str, detail: bool = False, invalidate_cache: bool = False, **options: Any) -> Any:  # noqa: FBT001, FBT002 - adlfs's
+        options.pop("refresh", None)
+        if self.version_aware or any(options.values()):
+            return await super()._ls(path, detail=detail, invalidate_cache=invalidate_cache, **options)  # type: ignore[misc]
+        path = self._strip_protocol(path).rstrip("/")
+        if invalidate_cache:
+            self.dircache.clear()
+        try:
+            found = self.dircache[path]
+        except KeyError:
+            found = self.dircache[path] = await self.aside(self._inside, path)
+        return [dict(one) for one in found] if detail else sorted(one["name"] for one in found)
+
+    def _inside(self, path: str) -> list[Info]:
+        """What a folder holds, or the file itself."""
+        if not path:
+            return [_folder(entry.name) for entry in self.place("")[0].containers()]
+        engine, container, name = self.place(path)
+        prefix = f"{name}/" if name else ""
+        found = [_info_of(container, one) for one in engine.list(container, prefix, "/") if one.name != prefix]
+        if found or not name:
+            return found
+        itself = self.look(path)
+        return [itself] if itself["type"] == "file" else []
+
+    async def _find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, **options: Any) -> Any:  # noqa: FBT001, FBT002 - fsspec's
+        detail, prefix = options.pop("detail", False), options.pop("prefix", "")
+        if self.version_aware or any(options.values()):
+            return await super()._find(path, withdirs=withdirs, prefix=prefix, detail=detail, **options)  # type: ignore[misc]
+        path = self._strip_protocol(path).strip("/")
+        if maxdepth is not None or not path:
+            found = await super(AzureBlobFileSystem, self)._find(  # type: ignore[misc]  # fsspec's
+                path, maxdepth=maxdepth, withdirs=withdirs, detail=True
+            )
+            found = {name: info for name, info in found.items() if not prefix or name.startswith(f"{path}/{prefix}")}
+        else:
+            found = {one["name"]: one for one in await self.aside(self._below, path, prefix, withdirs)}
+        return found if detail else list(found)
+
+    def _below(self, path: str, prefix: str, withdirs: bool) -> list[Info]:  # noqa: FBT001 - a thread's arguments
+        """All files below a folder, and the folders if they are wanted; the file itself when it is one."""
+        engine, container, name = self.place(path)
+        base = f"{name}/" if name else ""
+        found: dict[str, Info] = {}
+        with contextlib.suppress(BlobNotFoundError):  # as fsspec says: nothing is found, and that is no error
+            for entry in engine.list(container, base + prefix.lstrip("/")):
+                if withdirs:
+                    found |= {one: _folder(one) for one in _parents(container, base, entry.name) if one not in found}
+                info = _info_of(container, entry)
+                if info["type"] == "file":
+                    found[info["name"]] = info
+                elif withdirs and entry.name != base:
+                    found.setdefault(info["name"], info)
+            if not found and name and not prefix:
+                itself = engine.stat(container, name)
+                if itself is not None and not _is_marker(itself):
+                    return [_file(container, itself)]
+        return [found[one] for one in sorted(found)]
+
+
+def _parents(container: str, base: str, name: str) -> list[str]:
+    """The folders between `base` and a blob."""
+    parts = name[len(base) :].split("/")[:-1]
+    return [f"{container}/{base}" + "/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _is_marker(entry: Entry) -> bool:
+    """Whether a blob stands for a folder: on accounts with a hierarchical namespace, and as other tools leave it."""
+    facts = {name.lower(): value.lower() for name, value in entry.facts}
+    marks = (f"{before}{mark}" for before in ("x-ms-meta-", "") for mark in ("hdi_isfolder", "is_directory"))
+    return any(facts.get(mark) == "true" for mark in marks) or facts.get("x-ms-resource-type") == "directory"
+
+
+def _info_of(container: str, entry: Entry) -> Info:
+    name = entry.name.rstrip("/") if entry.kind == "folder" or entry.name.endswith("/") else entry.name
+    if entry.kind == "folder" or entry.name.endswith("/") or _is_marker(entry):
+        return _folder(f"{container}/{name}")
+    return _file(container, entry)
+
+
+def _folder(path: str) -> Info:
+    return {"name": path, "size": None, "type": "directory"}
+
+
+def _file(container: str, entry: Entry) -> Info:
+    info: Info = {"name": f"{container}/{entry.name}", "size": entry.size, "type": "file", "etag": entry.etag}
+    info |= {"last_modified": entry.modified, "metadata": entry.metadata or None}
+    created = entry.fact("x-ms-creation-time")
+    if created:
+        from azray_lab.storage.engine.model import http_date
+
+        info["creation_time"] = http_date(created)
+    return info

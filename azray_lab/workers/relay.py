@@ -1,0 +1,88 @@
+"""The address at which one worker's libraries ask for tokens: that of a managed identity, on loopback.
+
+It speaks what Azure's App Service speaks (`IDENTITY_ENDPOINT`, `IDENTITY_HEADER`, api-version 2019-08-01), which every
+Azure library understands: azure-identity in all languages, and with it fsspec, pyarrow and blobfuse2. The header keeps
+other users of the machine out. Tokens come from the keeper and are kept until 5 minutes before they end.
+
+https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import secrets
+import threading
+import time
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from azray_lab.errors import AzRayError
+from azray_lab.storage.credentials.reasons import RELAYED
+from azray_lab.workers.keeper import ask
+
+_MARGIN_SECONDS = 300.0
+
+
+class Relay:
+    """Answers token requests of this process and its children; `sealed` says whose tokens."""
+
+    def __init__(self, sealed: str) -> None:
+        self._sealed = sealed
+        self._header = secrets.token_hex(16)
+        self._lock = threading.Lock()
+        self._kept: dict[str, tuple[dict[str, Any], float]] = {}
+
+    def start(self) -> dict[str, str]:
+        """Starts to answer, until the process ends; the variables that libraries find it by."""
+        handler = type("_Handler", (_Handler,), {"relay": self})
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, name="azray-tokens", daemon=True).start()
+        return {
+            "IDENTITY_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}/token",
+            "IDENTITY_HEADER": self._header,
+        }
+
+    def answer(self, header: str, resource: str) -> tuple[HTTPStatus, dict[str, Any]]:
+        """The status and body of one request."""
+        if not secrets.compare_digest(header, self._header):
+            return HTTPStatus.FORBIDDEN, {"error": "forbidden"}
+        if not resource:
+            return HTTPStatus.BAD_REQUEST, {"error": "invalid_request", "error_description": "no resource"}
+        try:
+            return HTTPStatus.OK, self._token(resource)
+        except AzRayError as error:
+            # Not 5xx: libraries would try again for a minute.
+            told = RELAYED + json.dumps(error.to_dict())
+            return HTTPStatus.BAD_REQUEST, {"error": "invalid_request", "error_description": told}
+
+    def _token(self, resource: str) -> dict[str, Any]:
+        with self._lock:
+            kept, renew = self._kept.get(resource, ({}, 0.0))
+            now = time.time()
+            if now < renew:
+                return kept
+            token, ends = ask(self._sealed, f"{resource.removesuffix('/')}/.default")
+            body = {"access_token": token, "expires_on": str(int(ends)), "resource": resource, "token_type": "Bearer"}
+            self._kept[resource] = (body, ends - min(_MARGIN_SECONDS, (ends - now) / 2))
+            return body
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    relay: Relay
+
+    def do_GET(self) -> None:
+        """A token request."""
+        resource = parse_qs(urlsplit(self.path).query).get("resource", [""])[0]
+        status, body = self.relay.answer(self.headers.get("X-IDENTITY-HEADER", ""), resource)
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: a worker's stderr goes to the driver."""

@@ -1,0 +1,36 @@
+"""What runs first in each worker: opens the seal, sets the variables, offers tokens. Ray calls `set_up` by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azray_lab.spec import settings
+from azray_lab.storage.credentials.modes import ACCOUNT, ACCOUNT_URL, VARIABLES
+from azray_lab.workers import seal
+from azray_lab.workers.environment import HOOK_VARIABLE, own_token
+
+# Who opens and how is all in the envelope; what the node's processes inherited would mix with it.
+_REPLACED = (*VARIABLES, "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET")
+
+
+def set_up() -> None:
+    """Makes this process's environment what the envelope says, then calls the user's own hook."""
+    text = settings.variable(seal.VARIABLE)
+    envelope = seal.unseal(text, own_token())
+    variables = dict(envelope["variables"])
+    if ACCOUNT_URL in variables or ACCOUNT in variables or "identity" in envelope:
+        settings.withdraw(_REPLACED)
+    settings.export(variables)
+    if "identity" in envelope:
+        from azray_lab.workers.relay import Relay
+
+        settings.export(Relay(text).start())
+    if hook := settings.variable(HOOK_VARIABLE):
+        _named(hook)()
+
+
+def _named(path: str) -> Any:
+    import importlib
+
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,328 @@
+"""Credentials in Ray's workers: tasks, Tune trials, Train workers and jobs have them, and Ray's records have not."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import azray_lab
+from azray_lab import jobs
+from azray_lab.errors import CredentialError, UsageError
+from azray_lab.jobs import runner
+from azray_lab.testing.entra import run_entra
+from azray_lab.workers.seal import seal, unseal
+
+if TYPE_CHECKING:
+    from azray_lab.cluster import Cluster
+    from azray_lab.testing.azurite import Azurite
+    from azray_lab.testing.entra import Entra
+
+_SECRET = "s3cret-of-the-app-0815"
+_OTHER = "another-s3cret-4711"
+_TENANT = "11111111-1111-1111-1111-111111111111"
+_CONTENT = b"only with a credential"
+
+
+# The seal, without a cluster.
+
+
+def test_a_seal_opens_with_its_token_only():
+    """The same values give the same text, which shows none of them; another token opens nothing."""
+    values = {"variables": {"A": _SECRET}}
+    text = seal(values, "t" * 64)
+    assert text == seal(values, "t" * 64)
+    assert _SECRET not in text
+    assert unseal(text, "t" * 64) == values
+    for wrong in (text[:-8] + "AAAAAAA=", "%%%", ""):
+        with pytest.raises(CredentialError, match="cannot be opened"):
+            unseal(wrong, "t" * 64)
+    with pytest.raises(CredentialError, match="another cluster"):
+        unseal(text, "u" * 64)
+
+
+def test_the_jobs_runner_opens_the_same_seal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It has its own few lines for it, because a cluster need not have this package."""
+    (tmp_path / "token").write_text("t" * 64 + "\n")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    assert runner.unsealed(seal({"variables": {"A": "ü"}}, "t" * 64)) == {"A": "ü"}
+
+
+def test_it_merges_with_what_is_yours(monkeypatch: pytest.MonkeyPatch):
+    """Packages, variables and a hook of the user's stay; a hook that is no name is refused."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
+    given = {"AZURE_STORAGE_ACCOUNT": "acc", "AZURE_STORAGE_KEY": "a2V5LW9mLWFjYw=="}
+    env = azray_lab.runtime_env(
+        credentials=given, pip=["x"], env_vars={"A": "1"}, worker_process_setup_hook="my.module.hook"
+    )
+    assert env["pip"] == ["x"]
+    assert env["env_vars"]["A"] == "1"
+    assert "a2V5LW9mLWFjYw" not in json.dumps(env)
+    again = azray_lab.runtime_env(
+        credentials=given, pip=["x"], env_vars={"A": "1"}, worker_process_setup_hook="my.module.hook"
+    )
+    assert env == again
+    with pytest.raises(UsageError, match="no name of a function"):
+        azray_lab.runtime_env(credentials=given, worker_process_setup_hook=print)
+
+
+def test_without_a_cluster_there_is_nothing_to_seal_for(fresh_home: Path):
+    """Neither connected nor a cluster that runs: the error says what to give."""
+    del fresh_home
+    with pytest.raises(UsageError, match="say which cluster"):
+        azray_lab.runtime_env(credentials={"AZURE_STORAGE_ACCOUNT": "acc"})
+
+
+# With one real cluster for all that follows.
+
+_slow = [
+    *(pytest.mark.slow, pytest.mark.ray, pytest.mark.azurite, pytest.mark.timeout(600)),
+    # Tune and Train use what Ray Data calls deprecated.
+    *(pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def entra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Entra]:
+    """A fake Entra ID with one service principal."""
+    with run_entra(tmp_path_factory.mktemp("entra")) as server:
+        server.secrets["app"] = _SECRET
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(azray_home: Path, azurite: Azurite, entra: Entra) -> Iterator[Cluster]:
+    """A cluster whose processes inherit no credential; they trust the fake Entra ID."""
+    del azray_home
+    from azure.storage.blob import BlobServiceClient
+
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
+        service.create_container("private").upload_blob("x", _CONTENT)
+    os.environ["REQUESTS_CA_BUNDLE"] = str(entra.ca)
+    running = azray_lab.up(name="creds", head={"cpus": 3})
+    del os.environ["REQUESTS_CA_BUNDLE"]
+    try:
+        yield running
+    finally:
+        running.down()
+
+
+def _key(azurite: Azurite) -> dict[str, str]:
+    return {
+        "AZURE_STORAGE_ACCOUNT_URL": azurite.blob_endpoint,
+        "AZURE_STORAGE_KEY": azurite.key,
+        "AZURE_STORAGE_AUTH_MODE": "account_key",
+    }
+
+
+def _read() -> bytes:
+    """What a worker does: our file system, by the variables that it has."""
+    import azray_lab
+
+    content: bytes = azray_lab.filesystem("az://private").cat_file("private/x")
+    return content
+
+
+def _check() -> str:
+    """Why the credentials of this worker open nothing."""
+    import azray_lab
+    from azray_lab.errors import CredentialError
+
+    try:
+        azray_lab.credentials().check()
+    except CredentialError as error:
+        return str(error)
+    return ""
+
+
+class _Worker:
+    """An actor with a process of its own."""
+
+    def look(self) -> tuple[str, str, list[str]]:
+        """A token by Microsoft's library, one by ours, and the secrets in its environment."""
+        from azure.identity import ManagedIdentityCredential
+
+        import azray_lab
+
+        scope = "https://storage.azure.com/.default"
+        return (
+            ManagedIdentityCredential().get_token(scope).token,
+            azray_lab.credentials().token_credential().get_token(scope).token,
+            [value for value in os.environ.values() if "s3cret" in value],
+        )
+
+
+def _dashboard(cluster: Cluster, path: str) -> str:
+    endpoint = cluster.endpoint
+    request = urllib.request.Request(endpoint.dashboard_url + path, headers=endpoint.headers())  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - the same
+        text: str = answer.read().decode(errors="replace")
+    return text
+
+
+def _leaks(cluster: Cluster, *secrets: str) -> list[str]:
+    """The files below the cluster's folders, and the dashboard's answers, in which one of `secrets` stands."""
+    found = []
+    folders = {Path(cluster.endpoint.token_path).parent, Path(str(cluster.handle.details["runtime_dir"]))}
+    for file in (path for folder in folders for path in folder.rglob("*")):
+        if file.is_file() and not file.is_symlink():
+            content = file.read_bytes()
+            found += [str(file) for secret in secrets if secret.encode() in content]
+    for path in ("/api/jobs/", "/api/v0/jobs?detail=1", "/api/v0/actors?detail=1", "/api/v0/tasks?detail=1",
+                 "/api/v0/workers?detail=1", "/api/v0/runtime_envs?detail=1", "/api/v0/objects?detail=1",
+                 "/logical/actors", "/nodes?view=summary"):  # fmt: skip
+        text = _dashboard(cluster, path)
+        found += [path for secret in secrets if secret in text]
+    return found
+
+
+@pytest.fixture
+def connected(cluster: Cluster) -> Iterator[Any]:
+    """Connects with a runtime environment, and leaves afterwards."""
+
+    def connect(**arguments: Any) -> Any:
+        import ray
+        from ray import cloudpickle
+
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]  # untyped
+        cluster.connect(runtime_env=azray_lab.runtime_env(cluster, **arguments))
+        return ray
+
+    yield connect
+    cluster.disconnect()
+
+
+class TestOnACluster:
+    """Everything that needs the module's cluster."""
+
+    pytestmark = _slow
+
+    def test_tasks_trials_and_train_workers_read_a_private_container(
+        self, cluster: Cluster, azurite: Azurite, connected: Any, tmp_path: Path
+    ):
+        """A task, a Tune trial and a Train worker open it with a key that Ray's records do not have."""
+        ray = connected(credentials=_key(azurite), secrets={"OTHER_TOKEN": _OTHER})
+        assert ray.get(ray.remote(_read).remote()) == _CONTENT
+        assert ray.get(ray.remote(lambda: os.environ["OTHER_TOKEN"]).remote()) == _OTHER
+        assert _trial(ray, tmp_path) == _CONTENT.decode()
+        assert _train(tmp_path) == _CONTENT.decode()
+        assert _leaks(cluster, azurite.key, _OTHER) == []
+
+    def test_an_identitys_secret_stays_out_of_the_workers(
+        self, cluster: Cluster, entra: Entra, connected: Any, monkeypatch: pytest.MonkeyPatch
+    ):
+        """Two workers get tokens through the keeper, which asked once; neither has the secret in its environment."""
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(entra.ca))
+        given = azray_lab.credentials(
+            tenant=_TENANT, client_id="app", client_secret=_SECRET, account="acc", authority=entra.authority
+        )
+        ray = connected(credentials=given)
+
+        kind = ray.remote(num_cpus=1)(_Worker)
+        workers = [kind.remote() for _ in range(2)]
+        before = len(entra.asked)
+        first, second = ray.get([worker.look.remote() for worker in workers])
+        assert first[0] == first[1] == second[0] == second[1]
+        assert first[0].endswith("-of-app")
+        assert first[2] == second[2] == []
+        assert len(entra.asked) == before + 1
+        assert _leaks(cluster, _SECRET, first[0]) == []
+
+    def test_a_refused_identity_is_told_in_the_worker(self, entra: Entra, connected: Any):
+        """The worker's error has the reason and what mends it, and comes in seconds."""
+        given = azray_lab.credentials(
+            tenant=_TENANT, client_id="app", client_secret="wrong", account="acc", authority=entra.authority
+        )
+        ray = connected(credentials=given)
+
+        text = ray.get(ray.remote(_check).remote())
+        assert "the client secret is wrong" in text
+        assert "az ad app credential reset --id app" in text
+
+    def test_the_keeper_ends_with_its_job(self, cluster: Cluster):
+        """Nothing of it keeps a cluster from idling."""
+        alive = [
+            actor
+            for actor in json.loads(_dashboard(cluster, "/api/v0/actors?detail=1"))["data"]["result"]["result"]
+            if actor["state"] != "DEAD" and actor["class_name"] == "Keeper"
+        ]
+        assert alive == []
+
+    def test_a_jobs_variables_are_in_driver_and_workers_only(self, cluster: Cluster, tmp_path: Path):
+        """`azray run -e NAME=VALUE`: the script and its tasks have the value, Ray's records have not."""
+        (tmp_path / "job.py").write_text(
+            "import os, ray\n"
+            "ray.init()\n"
+            "print('driver', os.environ['API_KEY'][::-1], os.environ['PYTHONTEST'])\n"
+            "task = ray.remote(lambda: os.environ['API_KEY'][::-1])\n"
+            "print('worker', ray.get(task.remote()))\n"
+        )
+        texts: list[str] = []
+        work = jobs.script(tmp_path / "job.py")
+        env = {"API_KEY": _OTHER, "PYTHONTEST": "plain"}
+        result = jobs.run(cluster.endpoint, work, env=env, on_log=texts.append).run()
+        log = "".join(texts)
+        assert result.exit_code == 0, log
+        assert f"driver {_OTHER[::-1]} plain" in log
+        assert f"worker {_OTHER[::-1]}" in log
+        assert result.entrypoint == "python job.py"
+        assert _leaks(cluster, _OTHER) == []
+
+    def test_both_ways_together(self, cluster: Cluster, azurite: Azurite, tmp_path: Path):
+        """A job with variables of its own calls `azray_lab.runtime_env` for its tasks."""
+        (tmp_path / "job.py").write_text(
+            "import os, ray, azray_lab\n"
+            "ray.init(runtime_env=azray_lab.runtime_env())\n"
+            "def read():\n"
+            "    import azray_lab\n"
+            "    return azray_lab.filesystem('az://private').cat_file('private/x'), os.environ['API_KEY'][::-1]\n"
+            "print(ray.get(ray.remote(read).remote()))\n"
+        )
+        texts: list[str] = []
+        env = {**_key(azurite), "API_KEY": _OTHER}
+        work = jobs.command([sys.executable, "job.py"], directory=tmp_path)
+        result = jobs.run(cluster.endpoint, work, env=env, on_log=texts.append).run()
+        assert result.exit_code == 0, "".join(texts)
+        assert repr((_CONTENT, _OTHER[::-1])) in "".join(texts)
+        assert _leaks(cluster, _OTHER, azurite.key) == []
+
+
+def _trial(ray: Any, folder: Path) -> str:
+    """What one Tune trial read."""
+    del ray
+    from ray import tune
+
+    read = _read
+
+    def trainable(_config: dict[str, Any]) -> None:
+        tune.report({"content": read().decode()})
+
+    tuner = tune.Tuner(trainable, run_config=tune.RunConfig(storage_path=str(folder), verbose=0, name="tune"))
+    return str((tuner.fit()[0].metrics or {})["content"])
+
+
+def _train(folder: Path) -> str:
+    """What a Train worker read."""
+    from ray import train
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    read = _read
+
+    def loop() -> None:
+        with tempfile.TemporaryDirectory() as empty:  # metrics are kept with a checkpoint only
+            train.report({"content": read().decode()}, checkpoint=train.Checkpoint(empty))
+
+    trainer = DataParallelTrainer(
+        loop,
+        scaling_config=train.ScalingConfig(num_workers=1),
+        run_config=train.RunConfig(storage_path=str(folder), name="train"),
+    )
+    return str((trainer.fit().metrics or {})["content"])
