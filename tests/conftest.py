@@ -21,6 +21,8 @@ from typing import Any
 import psutil
 import pytest
 
+from azray_lab.accelerators import detect
+
 pytest_plugins = ["azray_lab.testing"]
 
 PARTS = ("azurite", "browser", "gpu", "node", "ray", "root", "torch")
@@ -114,8 +116,9 @@ def chromium(require: Callable[..., None]) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what is marked `gpu` or `root` where there is none; fixtures see to the other parts."""
     absent = {}
-    if not shutil.which("nvidia-smi"):
-        absent["gpu"] = "no nvidia-smi on PATH"
+    found = detect()
+    if not any(device.usable for device in found.devices):
+        absent["gpu"] = "; ".join(reason.text for reason in found.reasons)
     if os.geteuid():
         absent["root"] = "not run as root"
     for item in items:

@@ -25,11 +25,7 @@ _LIMIT = 10_000
 NODE_LABEL = "azray.io/node"
 NO_GPU = Reason("no-device", "Ray was told of no GPU here")
 PRETENDED = Reason("no-device", "its GPUs are pretended: names for teaching, without memory or utilisation")
-NOT_REPORTED = Reason(
-    "no-runtime",
-    "Ray counts GPUs here, but the node's agent reports none",
-    "azray logs --node NAME (is its driver up?)",
-)
+NOT_REPORTED = Reason("no-runtime", "Ray counts GPUs here, but its agent reports none", "nvidia-smi, in a task there")
 
 
 def machine(host: Host | None = None) -> GpuReport:
@@ -137,7 +133,12 @@ class _Node:
             return (NO_GPU,)
         if self._pretended:
             return (PRETENDED,)
-        return () if self._devices else (NOT_REPORTED,)
+        if not self._devices:
+            return (NOT_REPORTED,)
+        if len(self._devices) < self._count:
+            text = f"Ray counts {self._count} GPUs here, and its agent reports {len(self._devices)}"
+            return (Reason("lost", text, "sudo dmesg | grep -i xid, on that node"),)
+        return ()
 
 
 def _device(gpu: Mapping[str, Any], here: Mapping[str, Device]) -> Device:
