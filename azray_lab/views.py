@@ -138,6 +138,13 @@ def table_html(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
     return f'<table style="border-collapse:collapse">{inner}</table>'
 
 
+def _told(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """The table without its last column, which is for remarks, where no row has one."""
+    if any(row[-1] for row in rows):
+        return columns, rows
+    return columns[:-1], [row[:-1] for row in rows]
+
+
 def _row_html(columns: Sequence[str], row: Sequence[object]) -> str:
     cells = [word(str(cell)) if column == "state" else escape(cell) for column, cell in zip(columns, row, strict=True)]
     first, rest = cells[0], cells[1:]
@@ -211,7 +218,7 @@ def operation_html(operation: Operation[Any]) -> str:
     rows = [row_cells(row, operation.elapsed) for row in stages(operation)]
     said = f'<p role="status" aria-live="polite" style="{_UNSEEN}">{escape(sentence(operation))}</p>'
     noted = "".join(f"<p>{escape(note)}</p>" for note in notes(operation.events))
-    return frame(said + table_html(headline(operation), ("stage", "state", "time", "message"), rows) + noted)
+    return frame(said + table_html(headline(operation), *_told(("stage", "state", "time", "message"), rows)) + noted)
 
 
 def sentence(operation: Operation[Any]) -> str:
@@ -354,8 +361,9 @@ def _mount(mount: MountView) -> str:
 def _status_text(state: StatusView, facts: list[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
     lines = [f"{state.name}: {state.state} ({state.target})" + (f": {state.reason}" if state.reason else "")]
     lines += [f"  {name}: {value}" for name, value in facts if value]
+    columns, rows = _told(_NODE_COLUMNS, rows)
     if rows:
-        lines += [f"  {line}" for line in aligned([[c.upper() for c in _NODE_COLUMNS], *rows])]
+        lines += [f"  {line}" for line in aligned([[c.upper() for c in columns], *rows])]
     return "\n".join(lines)
 
 
@@ -363,7 +371,7 @@ def _status_html(state: StatusView, facts: list[tuple[str, str]], rows: Sequence
     reason = f": {escape(state.reason)}" if state.reason else ""
     head = f"<p><strong>{escape(state.name)}</strong>: {word(state.state)} ({escape(state.target)}){reason}</p>"
     items = "".join(f"<li>{escape(name)}: <code>{escape(value)}</code></li>" for name, value in facts if value)
-    return frame(head + (f"<ul>{items}</ul>" if items else "") + table_html("nodes", _NODE_COLUMNS, rows))
+    return frame(head + (f"<ul>{items}</ul>" if items else "") + table_html("nodes", *_told(_NODE_COLUMNS, rows)))
 
 
 # What says on a node that its GPUs are pretended (`accelerators.labels`, which is above this room).

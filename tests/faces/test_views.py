@@ -12,7 +12,7 @@ import pytest
 from azray_lab import views
 from azray_lab.errors import StartError
 from azray_lab.operation import Event, Operation, Row
-from azray_lab.targets.base import LeaseStatus
+from azray_lab.targets.base import LeaseStatus, MountStatus
 
 EVIL = "<script>alert('x')</script>\"&"
 
@@ -180,10 +180,24 @@ class Status:
     address: str = "127.0.0.1:6379"
     dashboard_url: str = "http://127.0.0.1:8265"
     lease: LeaseStatus = field(default_factory=lambda: LeaseStatus(idle=1800))
+    mounts: tuple[MountStatus, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON of it."""
         return {"name": self.name, "state": self.state}
+
+
+def test_columns_of_remarks_are_drawn_where_there_is_one() -> None:
+    """The reason of nodes and the message of stages take no column when all are empty."""
+    quiet = Status(nodes=(Node(reason=""),))
+    assert "REASON" not in str(views.status(quiet))
+    assert ">reason<" not in views.status(quiet)._repr_html_()
+    assert ">reason<" in views.status(Status(nodes=(Node(reason="worker-1 died"),)))._repr_html_()
+    operation: Operation[None] = Operation("up a")
+    with operation.stage("gcs"):
+        assert ">message<" not in views.operation_html(operation)
+    with operation.stage("raylet", "waits"):
+        assert ">message<" in views.operation_html(operation)
 
 
 def test_status_says_state_reason_and_nodes() -> None:
