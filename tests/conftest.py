@@ -25,7 +25,7 @@ from azray_lab.accelerators import detect
 
 pytest_plugins = ["azray_lab.testing"]
 
-PARTS = ("azurite", "browser", "gpu", "node", "ray", "root", "torch")
+PARTS = ("azurite", "blobfuse2", "browser", "gpu", "node", "ray", "root", "torch")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 # Every process that a test starts inherits this; unlike AZRAY_* it can never be taken for a setting.
 SESSION = "PYTEST_AZRAY_SESSION"

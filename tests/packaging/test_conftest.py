@@ -83,7 +83,7 @@ def test_an_unknown_part_is_named(run: Run) -> None:
     """A typo in AZRAY_REQUIRE ends the run and names the parts that there are."""
     done = run("def test_a(): pass\n", AZRAY_REQUIRE="browsr")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "browsr; the parts are azurite, browser" in done.stdout + done.stderr
+    assert "browsr; the parts are azurite, blobfuse2" in done.stdout + done.stderr
 
 
 def test_a_cluster_left_behind_fails_its_module(run: Run) -> None:
