@@ -52,7 +52,7 @@ class Daemon:
     def start(self, capacity: Capacity, operation: Operation[Any], seconds: float) -> Record:
         """Mounts; returns the record when the folder answers. Whatever goes wrong, nothing of it stays."""
         executable = program.find(self._environ)
-        program.version(executable)
+        program.version(executable, self._environ)
         account = Account.of(BlobUri.parse(self.record.uri), self._environ)
         opened = access(account, self._environ)
         environment = opened.environment(self._environ) | profiles.environment() | {program.MARK: self.record.path}

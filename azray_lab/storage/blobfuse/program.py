@@ -43,9 +43,9 @@ def find(environ: Mapping[str, str]) -> str:
     return found
 
 
-def version(program: str) -> str:
+def version(program: str, environ: Mapping[str, str]) -> str:
     """Its version as it says it; UnsupportedError for one that is too old, or that cannot run."""
-    done = run([program, "--version"], {"PATH": os.defpath}, _VERSION_SECONDS)
+    done = run([program, "--version"], environ, _VERSION_SECONDS)
     # Some releases print the version to stderr, all of them begin with lines of their log.
     match = _VERSION.search(done.said)
     if match is None:

@@ -76,13 +76,14 @@ def test_many_small_files_never_lie_in_blocks():
 
 def test_where_others_write_nothing_old_is_shown():
     """The kernel's cache would show the old bytes of a blob that another node replaced."""
-    for profile in ("checkpoints", "shared"):
+    changing: tuple[profiles.Profile, ...] = ("checkpoints", "shared")
+    for profile in changing:
         values = _values(Wish(profile))
         assert values["disable-kernel-cache"] is True
         assert values["libfuse.negative-entry-expiration-sec"] == 0
         assert int(str(values["attr_cache.timeout-sec"])) <= 5
-    for profile in ("dataset", "models"):
-        assert "disable-kernel-cache" not in _values(Wish(profile))
+    assert "disable-kernel-cache" not in _values(Wish("dataset"))
+    assert "disable-kernel-cache" not in _values(Wish("models"))
 
 
 def test_random_access_reads_small_blocks_and_not_ahead():

@@ -1,0 +1,185 @@
+"""Copies of many small blobs, against Azurite: brought once, kept up to date, never outside of their folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import azray_lab
+from azray_lab.errors import StorageError
+from azray_lab.operation import Operation
+from azray_lab.storage.blobfuse import mountinfo
+from azray_lab.storage.blobfuse.copies import Copy, make_room
+from azray_lab.storage.blobfuse.mounts import Mounts
+from azray_lab.storage.blobfuse.request import Request
+from azray_lab.storage.uri import BlobUri
+
+if TYPE_CHECKING:
+    from azray_lab.testing.azurite import Azurite
+
+pytestmark = pytest.mark.azurite
+ROOM = 2**30
+
+
+class Container:
+    """A container with some blobs, and its copy."""
+
+    def __init__(self, azurite: Azurite, name: str, folder: Path) -> None:
+        self.environ = dict(os.environ) | azurite.environment()
+        self.uri = BlobUri.parse(f"{azurite.container(name)}/set")
+        self.files: Any = azray_lab.filesystem("az://", environ=self.environ)
+        self.base = f"{name}/set"
+        self.copy = Copy(folder / "copy")
+
+    def put(self, **blobs: str) -> None:
+        """Writes blobs; `__` in a name stands for a slash."""
+        for name, text in blobs.items():
+            self.files.pipe_file(f"{self.base}/{name.replace('__', '/')}", text.encode())
+
+    def sync(self, room: int = ROOM) -> int:
+        """How many files came."""
+        return Operation[int]("sync").run(lambda work: self.copy.sync(self.uri, work, room, self.environ))
+
+    def there(self) -> dict[str, str]:
+        """The files of the copy."""
+        root = self.copy.files
+        return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def container(azurite: Azurite, tmp_path: Path, request: pytest.FixtureRequest) -> Container:
+    """A container of the test's own."""
+    name = "c" + str(abs(hash(request.node.name)))[:16]
+    return Container(azurite, name, tmp_path)
+
+
+def test_only_what_changed_comes_again(container: Container):
+    """New, changed and removed blobs are followed by their versions; nothing else is fetched."""
+    container.put(a="1", b__c="2", d="3")
+    assert container.sync() == 3
+    assert container.there() == {"a": "1", "b/c": "2", "d": "3"}
+    assert container.sync() == 0
+    container.put(a="one")
+    container.files.rm_file(f"{container.base}/d")
+    assert container.sync() == 1
+    assert container.there() == {"a": "one", "b/c": "2"}
+
+
+def test_a_copy_that_was_broken_off_goes_on(container: Container):
+    """What the journal knows and is there stays, half a line of it does not count, a lost file comes again."""
+    container.put(a="1", b="2", c="3")
+    container.sync()
+    journal = container.copy.root / "journal"
+    lines = journal.read_text().splitlines()
+    journal.write_text(f"{lines[0]}\n{lines[1]}\n{lines[2][:9]}")
+    (container.copy.files / "a").unlink(missing_ok=True)
+    assert container.sync() == 2
+    assert container.there() == {"a": "1", "b": "2", "c": "3"}
+
+
+def test_names_that_are_no_files_stay_out_and_are_counted(container: Container):
+    """A name with an empty part, and one that is a folder of others, are left out; nothing lies outside."""
+    container.put(a="1", x="2", x__y="3")
+    container.files.pipe_file(f"{container.base}//etc/passwd", b"evil")
+    operation: Operation[int] = Operation("sync")
+    operation.run(lambda work: container.copy.sync(container.uri, work, ROOM, container.environ))
+    assert container.there() == {"a": "1", "x/y": "3"}
+    assert [e.data["left_out"] for e in operation.events if e.kind == "note"] == [2]
+
+
+def test_what_is_too_large_is_not_begun(container: Container):
+    """Without room nothing is fetched, and the error says how much there is."""
+    container.put(a="12345")
+    with pytest.raises(StorageError, match="larger than its copy may be"):
+        container.sync(room=4)
+    assert container.there() == {}
+
+
+def test_room_is_made_by_what_nobody_uses(tmp_path: Path):
+    """The copy that was not used for the longest time goes first; one in use never does."""
+    for age, name in enumerate(("new", "old", "used")):
+        copy = Copy(tmp_path / name)
+        copy.files.mkdir(parents=True)
+        (copy.root / "journal").write_text(f'["f", 100, "{name}"]\n')
+        os.utime(copy.root / "journal", (1000 - age, 1000 - age))
+    make_room(tmp_path, 50, 260, [tmp_path / "used"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "used"]
+    make_room(tmp_path, 200, 260, [tmp_path / "used"])
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+
+
+@pytest.fixture
+def mounted(container: Container, tmp_path: Path) -> Iterator[tuple[Mounts, Path, Callable[..., Any]]]:
+    """Mounts of a home of their own; what is mounted at the end is taken away."""
+    mounts = Mounts(tmp_path / "home" / "mounts", container.environ)
+    path = Path(os.path.realpath(tmp_path)) / "m"
+
+    def mount(**how: Any) -> Any:
+        request = Request(container.uri, str(path), "dataset", **how)
+        return Operation[Any]("mount").run(lambda work: mounts.mount(request, work))
+
+    yield mounts, path, mount
+    if mounts.records.get(str(path)):
+        Operation[Any]("unmount").run(lambda work: mounts.unmount(str(path), work, lazy=True))
+
+
+def test_a_data_set_of_small_files_is_a_copy_at_the_path(container: Container, mounted: Any):
+    """`auto` sees sixty small blobs and brings them; the path shows them, read-only, until it is unmounted."""
+    mounts, path, mount = mounted
+    container.put(**{f"f{number}": f"{number}" for number in range(60)})
+    record = mount()
+    assert (record.engine, record.read_only) == ("hydrate", True)
+    assert "no FUSE mount is fast" in record.why
+    assert (path / "f7").read_text() == "7"
+    assert len(list(path.iterdir())) == 60
+    [health] = list(mounts)
+    assert (health.state, health.engine) == ("mounted", "hydrate")
+    assert health.cache > 0
+    if mountinfo.at(str(path)):
+        with pytest.raises(OSError, match="Read-only file system"):
+            (path / "new").touch()
+    assert Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
+    assert not path.exists()
+    assert list(mounts) == []
+
+
+def test_a_copy_that_was_taken_away_is_brought_back(container: Container, mounted: Any):
+    """Mending shows the files again, without asking the service."""
+    mounts, path, mount = mounted
+    container.put(a="1")
+    mount(engine="hydrate")
+    _take_away(path)
+    assert [one.state for one in mounts] == ["gone"]
+    mounts.environ.pop("AZURE_STORAGE_CONNECTION_STRING")
+    Operation[Any]("mend").run(lambda work: mounts.mend(str(path), work))
+    assert (path / "a").read_text() == "1"
+
+
+def _take_away(path: Path) -> None:
+    import subprocess
+
+    if path.is_symlink():
+        path.unlink()
+        path.mkdir()
+    else:
+        subprocess.run(["umount", str(path)], check=True, timeout=20)
+
+
+def test_without_fuse_the_copy_says_why_it_is_one(container: Container, tmp_path: Path):
+    """Where there is no device and the request allows it, the same mount is a read-only copy that says so."""
+    container.put(a="1")
+    mounts = Mounts(tmp_path / "home" / "mounts", container.environ, device=tmp_path / "no-device")
+    path = Path(os.path.realpath(tmp_path)) / "m"
+    request = Request(container.uri, str(path), "shared", fallback="copy")
+    record: Any = Operation[Any]("mount").run(lambda work: mounts.mount(request, work))
+    try:
+        assert (record.engine, record.read_only, (path / "a").read_text()) == ("hydrate", True, "1")
+        assert "a read-only copy, because" in record.why
+        assert [one.why for one in mounts] == [record.why]
+    finally:
+        Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
+    assert not path.exists()

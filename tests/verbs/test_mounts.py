@@ -1,0 +1,114 @@
+"""`azray mount`, `unmount` and `mounts` as a person or a program calls them: real processes, a real Blob service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import azray_lab
+
+if TYPE_CHECKING:
+    from azray_lab.testing.azurite import Azurite
+
+pytestmark = pytest.mark.azurite
+
+Azray = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def azray(azurite: Azurite, fresh_home: Path, tmp_path: Path) -> Iterator[Azray]:
+    """Runs `azray ...` with a container `data` that has 60 small blobs below `set`; unmounts what is left."""
+    del fresh_home
+    azurite.container("data")
+    environment = os.environ | azurite.environment()
+    files = azray_lab.filesystem("az://", environ=environment)
+    for number in range(60):
+        files.pipe_file(f"data/set/{number}.txt", str(number).encode())
+
+    def run(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "azray_lab", *words], capture_output=True, text=True, cwd=tmp_path,
+            env=environment | environ, timeout=120, check=False,
+        )  # fmt: skip
+
+    yield run
+    for one in json.loads(run("mounts", "--json").stdout):
+        if one["path"].startswith(os.path.realpath(tmp_path)):
+            run("unmount", one["path"], "--lazy")
+
+
+def test_a_folder_comes_is_listed_and_goes(azray: Azray, tmp_path: Path):
+    """The three calls of the help: the files are there, the list says how it is, and then nothing is left."""
+    done = azray("mount", "az://data/set", "m", "--profile", "dataset")
+    assert done.returncode == 0, done.stderr
+    assert "60 blobs" in done.stdout
+    assert (tmp_path / "m" / "7.txt").read_text() == "7"
+    listed = azray("mounts")
+    assert "mounted" in listed.stdout
+    assert "az://data/set" in listed.stdout
+    assert azray("unmount", "m").returncode == 0
+    assert not (tmp_path / "m").exists()
+    assert azray("mounts", "--json").stdout.strip() == "[]"
+
+
+def test_json_of_each_is_one_document(azray: Azray, tmp_path: Path):
+    """`--json` on stdout alone, without a secret."""
+    mounted = json.loads(azray("mount", "az://data/set", "m", "-p", "dataset", "--json").stdout)
+    assert (mounted["uri"], mounted["engine"]) == ("az://data/set", "hydrate")
+    [listed] = json.loads(azray("mounts", "--json").stdout)
+    assert (listed["path"], listed["state"]) == (os.path.realpath(tmp_path / "m"), "mounted")
+    assert json.loads(azray("unmount", "m", "--json").stdout) == {"path": "m", "mounted": False}
+
+
+def test_explain_says_what_would_be_done_and_mounts_nothing(azray: Azray, tmp_path: Path):
+    """Every setting with its value and its reason; the folder is not even made."""
+    done = azray("mount", "az://data/set", "m", "-p", "checkpoints", "--set", "block_cache.prefetch=12", "--explain")
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if "block_cache.prefetch" in line)
+    assert "12" in line
+    assert "asked for; ours is" in line
+    assert "block_cache.mem-size-mb" in done.stdout
+    assert not (tmp_path / "m").exists()
+    data = json.loads(azray("mount", "az://data/set", "m", "-p", "checkpoints", "--explain", "--json").stdout)
+    assert all(setting["because"] for setting in data["settings"])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("mount", "az://data", "m", "--profile", "fast"), 2, "dataset"),
+        (("mount", "az://data", "m", "--set", "block_cache.prefetchh=1"), 2, "Did you mean"),
+        (("mount", "data", "m"), 2, "az://"),
+        (("mount", "az://nowhere", "m", "-p", "dataset"), 1, "azray blob ls"),
+        (("unmount", "m"), 1, "the kernel lists no mount there"),
+        (("mounts", "--tune", "m"), 2, "nothing of ours is mounted"),
+    ],
+)
+def test_what_cannot_be_is_one_line_with_the_next_step(azray: Azray, words: tuple[str, ...], code: int, said: str):
+    """Wrong use is 2, a failure 1; the line says what to do."""
+    done = azray(*words)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Next:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_mend_brings_back_what_was_taken_away(azray: Azray, tmp_path: Path):
+    """A copy whose bind mount or link is gone is there again after `azray mounts --mend`."""
+    path = tmp_path / "m"
+    assert azray("mount", "az://data/set", "m", "-p", "dataset").returncode == 0
+    if path.is_symlink():
+        path.unlink()
+        path.mkdir()
+    else:
+        subprocess.run(["umount", str(path)], check=True, timeout=20)
+    assert json.loads(azray("mounts", "--json").stdout)[0]["state"] == "gone"
+    assert json.loads(azray("mounts", "--mend", "--json").stdout)[0]["state"] == "mounted"
+    assert (path / "7.txt").read_text() == "7"
