@@ -151,7 +151,10 @@ def forget(name: str) -> None:
 
 @contextlib.contextmanager
 def lock(name: str, operation: Operation[Any], *, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
-    """The right to change a cluster. Waits for another process that has it, and says so; a dead one loses it."""
+    """The right to change a cluster. Waits for another process that has it, and says so; a dead one loses it.
+
+    Its file goes with the cluster: whoever leaves no handle behind removes it.
+    """
     from filelock import FileLock, Timeout  # 60 ms, which `list` and `status` do not need
 
     _file(name)
@@ -172,6 +175,9 @@ def lock(name: str, operation: Operation[Any], *, seconds: float = _LOCK_SECONDS
     try:
         yield
     finally:
+        if not _file(name).exists():
+            # While it is held. Who has opened the file already notices that it is gone, and makes a new one.
+            Path(guard.lock_file).unlink(missing_ok=True)
         guard.release()
 
 

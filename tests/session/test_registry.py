@@ -110,11 +110,12 @@ def test_the_registry_and_the_spec_have_one_grammar_of_names(name: str) -> None:
 
 
 _MANY = """
+import pathlib
 import sys
 from azray_lab import registry
 from azray_lab.operation import Operation
 from azray_lab.targets.base import Handle
-number = int(sys.argv[1])
+number, counter = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 mine, shared = f"own-{number}", "shared"
 def handle(name, address=""):
     return Handle(name, "local", "00", {"name": name}, 1.0, address=address)
@@ -125,6 +126,8 @@ for turn in range(10):
         before = registry.handle_or_none(shared)
         count = int(before.address) if before else 0
         registry.save(handle(shared, str(count + 1)))
+    with registry.lock("nobody", Operation("count")):  # no such cluster, so the lock's file goes each time
+        counter.write_text(str(int(counter.read_text()) + 1))
     registry.handles()
     if turn % 2:
         registry.forget(mine)
@@ -136,16 +139,29 @@ if number % 2:
 @pytest.mark.slow
 def test_fifty_processes_at_once_lose_nothing(fresh_home: Path) -> None:
     """50 processes that save, list, lock and forget at once: each finds its own, and no locked change is lost."""
-    crowd = [
-        subprocess.Popen([sys.executable, "-W", "error", "-c", _MANY, str(i)], stderr=subprocess.PIPE, text=True)
-        for i in range(50)
-    ]
+    counter = fresh_home / "counter"
+    counter.write_text("0")
+    command = [sys.executable, "-W", "error", "-c", _MANY]
+    crowd = [subprocess.Popen([*command, str(i), str(counter)], stderr=subprocess.PIPE, text=True) for i in range(50)]
     problems = [process.communicate(timeout=240)[1] for process in crowd]
     assert [process.returncode for process in crowd] == [0] * 50, [p for p in problems if p][:1]
-    assert registry.get("shared").address == "500"
+    assert registry.get("shared").address == counter.read_text() == "500"
+    assert not (fresh_home / "clusters" / "nobody.lock").exists()
     assert set(registry.names()) == {"shared", *(f"own-{i}" for i in range(1, 50, 2))}
     assert not list((fresh_home / "clusters").glob("*.broken-*"))
     assert not list((fresh_home / "clusters").glob(".*.json.*"))
+
+
+def test_a_lock_goes_with_its_cluster(fresh_home: Path) -> None:
+    """The lock of a cluster that is there stays in the folder, that of one that is gone does not."""
+    place = fresh_home / "clusters"
+    registry.save(handle("a"))
+    with registry.lock("a", Operation("work")):
+        pass
+    assert (place / "a.lock").exists()
+    with registry.lock("a", Operation("down")):
+        registry.forget("a")
+    assert list(place.iterdir()) == []
 
 
 def test_a_lock_of_a_dead_process_is_free(fresh_home: Path) -> None:
