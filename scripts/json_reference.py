@@ -17,7 +17,9 @@ from azray_lab.cli.detached import Detached
 from azray_lab.errors import AzRayError
 from azray_lab.jobs import Job, JobResult
 from azray_lab.operation import Event, Kind
-from azray_lab.targets.base import ClusterStatus, LeaseStatus, NodeStatus, PlannedNode, State, TargetPlan
+from azray_lab.storage.blobfuse.health import Health
+from azray_lab.storage.blobfuse.records import Record
+from azray_lab.targets.base import ClusterStatus, LeaseStatus, MountStatus, NodeStatus, PlannedNode, State, TargetPlan
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "json.md"
 
@@ -32,11 +34,12 @@ def expected() -> dict[str, set[str]]:
     plan = planning.Plan("", "", "", (), TargetPlan(()), None)
     event = Event("progress", "stage", 0.0, "message", 0.5)
     return {
-        "A cluster": names(ClusterStatus, NodeStatus, LeaseStatus) | set(get_args(State)),
+        "A cluster": names(ClusterStatus, NodeStatus, LeaseStatus, MountStatus) | set(get_args(State)),
         "A start that goes on": names(Detached),
         "A plan": {*plan.to_dict(), *names(PlannedNode)},
         "A job": {*Job("", "", "").to_dict(), *JobResult("", "", "", value=1).to_dict()},
         "Blobs": names(CopyResult),
+        "Mounts": names(Record, Health),
         "An error": set(AzRayError("").to_dict()),
         "Events": {*event.to_dict(), *get_args(Kind), "value"},
     }

@@ -1,0 +1,134 @@
+"""Mounts of a local cluster: there before its nodes, watched, gone after `down`; on Azurite, with or without FUSE."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import azray_lab
+from azray_lab import registry
+from azray_lab.errors import BlobNotFoundError
+from azray_lab.operation import Operation
+from azray_lab.planning import plan
+from azray_lab.spec import settings
+from azray_lab.spec.models import ClusterSpec
+from azray_lab.storage.blobfuse.records import Records
+
+if TYPE_CHECKING:
+    from azray_lab.cluster import Cluster
+    from azray_lab.testing.azurite import Azurite
+
+pytestmark = pytest.mark.azurite
+SMALL = {"cpus": 1, "object_store_memory": "80MiB"}
+
+
+@pytest.fixture(scope="module")
+def place(azurite: Azurite, azray_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for mounts; the environment points at an account whose container `data` has small blobs."""
+    del azray_home
+    os.environ.update(azurite.environment())
+    azurite.container("data")
+    files = azray_lab.filesystem("az://")
+    for number in range(60):
+        files.pipe_file(f"data/set/{number}.txt", str(number).encode())
+    return Path(os.path.realpath(tmp_path_factory.mktemp("mounts")))
+
+
+@pytest.fixture(autouse=True)
+def _account(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in azurite.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+def _spec(place: Path, name: str, **mount: Any) -> ClusterSpec:
+    mounts = [{"uri": "az://data/set", "path": str(place / name), **mount}]
+    return ClusterSpec.model_validate({"name": name, "head": SMALL, "mounts": mounts, "lease": {"idle": "30s"}})
+
+
+@pytest.fixture(scope="module")
+def cluster(place: Path) -> Iterator[Cluster]:
+    """A cluster with one mount, ended at the end."""
+    running = azray_lab.up(_spec(place, "kept", profile="dataset"))
+    yield running
+    running.down()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+class TestMounts:
+    """Tests in this order share one cluster; the last one ends it."""
+
+    def test_the_folder_is_there_for_the_nodes_and_in_the_status(self, cluster: Cluster, place: Path) -> None:
+        """A task reads a blob as a file; status, handle and views name the mount, and no secret."""
+        import ray
+
+        cluster.connect(log_to_driver=False)
+        path = str(place / "kept" / "7.txt")
+
+        @ray.remote
+        def read() -> str:
+            return Path(path).read_text()
+
+        assert ray.get(read.remote(), timeout=60) == "7"
+        del read
+        cluster.disconnect()
+        [mount] = cluster.status().mounts
+        assert (mount.path, mount.uri, mount.state) == (str(place / "kept"), "az://data/set", "mounted")
+        assert cluster.handle.details["mounts"] == [str(place / "kept")]
+        assert f"az://data/set at {place / 'kept'}: mounted" in repr(cluster)
+        assert "AccountKey" not in str(cluster.handle.to_dict())
+
+    def test_up_again_is_the_same_cluster_with_the_same_mount(self, cluster: Cluster, place: Path) -> None:
+        """Nothing is mounted twice."""
+        azray_lab.up(_spec(place, "kept", profile="dataset"))
+        assert [record.path for record in Records()] == [str(place / "kept")]
+        assert cluster.state == "running"
+
+    def test_the_watchdog_brings_back_what_was_taken_away(self, cluster: Cluster, place: Path) -> None:
+        """Without anybody asking, the folder is there again, and the watchdog says so in its log."""
+        path = place / "kept"
+        if path.is_symlink():
+            path.unlink()
+            path.mkdir()
+        else:
+            subprocess.run(["umount", "-l", str(path)], check=True, timeout=20)
+        operation: Operation[Any] = Operation("test")
+        operation.wait_for((path / "7.txt").exists, reason="the folder to be back", seconds=120)
+        operation.wait_for(lambda: cluster.state == "running", reason="the status to say so", seconds=60)
+        assert any("is there again" in line for line in cluster.logs("watchdog"))
+
+    def test_down_takes_it_away_and_proves_it(self, cluster: Cluster, place: Path) -> None:
+        """After `down` neither folder nor record is left; a second one does no harm."""
+        cluster.down()
+        assert not (place / "kept").exists()
+        assert list(Records()) == []
+        cluster.down()
+
+
+def test_a_mount_that_fails_stops_up_before_any_node(place: Path, fresh_home: Path) -> None:
+    """A container that is not there: the error is the mount's, and neither folder, process nor handle stays."""
+    del fresh_home
+    spec = _spec(place, "failing", profile="dataset")
+    wrong = spec.model_copy(update={"mounts": (spec.mounts[0].model_copy(update={"uri": "az://nowhere"}),)})
+    with pytest.raises(BlobNotFoundError, match="azray blob ls"):
+        azray_lab.up(wrong)
+    assert registry.names() == []
+    assert not (place / "failing").exists()
+    assert not list((settings.state_dir() / "local").glob("*"))
+
+
+def test_the_plan_says_what_will_be_and_what_cannot(place: Path, tmp_path: Path) -> None:
+    """Where there is no blobfuse2 the plan is blocked, unless the spec allows a copy or the data may need no FUSE."""
+    os.environ["PATH"] = str(tmp_path)
+    needs = plan(_spec(place, "planned", profile="checkpoints"))
+    assert any("blobfuse2 is not installed" in blocker for blocker in needs.body.blockers)
+    allowed = plan(_spec(place, "planned", profile="checkpoints", fallback="copy"))
+    assert allowed.body.blockers == ()
+    assert any("will be a read-only copy" in note for note in allowed.body.notes)
+    assert plan(_spec(place, "planned", profile="dataset")).body.blockers == ()
+    assert not (place / "planned").exists()
