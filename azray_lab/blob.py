@@ -1,24 +1,29 @@
-"""Blobs for people: list what is in a storage account, copy between blobs and local files.
+"""Blobs for people: list, copy, synchronise, read and remove what is in a storage account.
 
     azray_lab.blob.list_blobs("az://data")
     azray_lab.blob.copy("model.bin", "az://models/").run()
+    azray_lab.blob.sync("results", "az://data/results").run()
 
-The account is the URI's own, or that of the environment: see `azray_lab.storage.credentials`.
+A place is any of the URIs of `azray_lab.storage.uri`. The account is the URI's own, or that of the environment: see
+`azray_lab.storage.credentials`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.operation import Operation, Task
-from azray_lab.views import Table, seconds
+from azray_lab.views import Table, View, seconds
 
 if TYPE_CHECKING:
-    from azray_lab.storage.listing import Entry
+    from azray_lab.storage.listing import Found
     from azray_lab.storage.uri import BlobUri
+
+# What is kept of a listing between counting and copying; of more, the names are asked for twice.
+_KEPT = 10_000
 
 
 @dataclass(frozen=True)
@@ -44,39 +49,120 @@ class CopyResult:
         return f"copied {files}, {size_text(self.bytes)} in {took} ({rate}/s) from {self.source} to {self.destination}"
 
 
+@dataclass(frozen=True)
+class SyncResult:
+    """What a sync did: files `copied`, `unchanged` and `removed`, how many `bytes`, in how many `seconds`."""
+
+    source: str
+    destination: str
+    copied: int
+    unchanged: int
+    removed: int
+    bytes: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        from azray_lab.storage.transfer import files_text, size_text
+
+        text = f"copied {files_text(self.copied)}, {size_text(self.bytes)} in {seconds(self.seconds)}"
+        text += f" from {self.source} to {self.destination}; {self.unchanged} unchanged"
+        return f"{text}, {self.removed} removed" if self.removed else text
+
+
 def list_blobs(
     uri: str | BlobUri = "az://", *, recursive: bool = False, environ: Mapping[str, str] | None = None
 ) -> Table:
     """What is at `uri`: the containers of the account (`az://`), what a container or folder holds, or a blob itself.
 
-    One request for each 5,000 names and one more. Raises BlobNotFoundError when nothing is there, CredentialError when
-    no account is set or it may not be read, StorageError when it does not answer (after about 12 s at most).
+    A path with `*`, `?` or `[...]` is a pattern. One request for each 5,000 names and one more. Raises
+    BlobNotFoundError when nothing is there, CredentialError when no account is set or it may not be read, StorageError
+    when it does not answer (after about 5 s when nobody is there, else 20 s).
     """
-    from azray_lab.storage.listing import entries
-    from azray_lab.storage.services import Services
+    from azray_lab.storage.listing import found_at
     from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
-    with Services(environ) as services:
-        found = list(entries(services, place, recursive=recursive))
+    found = list(found_at(place, environ, recursive=recursive))
     title = str(place) if found else f"{place} is empty"
-    return Table(
-        title, ("name", "type", "size", "modified"), [_row(one, place) for one in found], [e.to_dict() for e in found]
-    )
+    columns = ("name", "type", "size", "modified")
+    return Table(title, columns, [_row(one, place) for one in found], [one.to_dict() for one in found])
 
 
-def _row(entry: Entry, place: BlobUri) -> tuple[str, str, str, str]:
+def _row(found: Found, place: BlobUri) -> tuple[str, str, str, str]:
     from azray_lab.storage.transfer import size_text
 
-    if entry.kind == "container":
-        name = entry.uri.container
-    else:
-        above = place.path.rpartition("/")[0] if entry.uri.path == place.path else place.path.rstrip("/")
-        name = entry.uri.path[len(above) + 1 :] if above else entry.uri.path
-    size = "" if entry.size is None else size_text(entry.size)
-    modified = f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else ""
-    # A blob's name may hold what moves a terminal's cursor.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name), entry.kind, size, modified
+    size = "" if found.size is None else size_text(found.size)
+    modified = f"{found.modified:%Y-%m-%d %H:%M}" if found.modified else ""
+    return printable(_name(found, place)), found.kind, size, modified
+
+
+def _name(found: Found, place: BlobUri) -> str:
+    """The name as it is shown: relative to the folder that was asked for."""
+    from azray_lab.storage.listing import wild
+
+    if found.kind == "container":
+        return found.uri.container
+    whole = found.uri.path == place.path or wild(place.path)
+    above = place.path.rpartition("/")[0] if whole else place.path.rstrip("/")
+    inside = above and found.uri.path.startswith(f"{above}/")
+    return found.uri.path[len(above) + 1 :] if inside else found.uri.path
+
+
+def printable(name: str) -> str:
+    """A name without what moves a terminal's cursor."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def tree(uri: str | BlobUri, *, depth: int = 0, environ: Mapping[str, str] | None = None) -> View:
+    """The folders and blobs below `uri` as a tree, with sizes; folders only down to `depth` levels (0: all)."""
+    from azray_lab.storage.surveys import draw
+    from azray_lab.storage.uri import BlobUri
+
+    text, data = draw(BlobUri.parse(uri), depth, environ)
+    return View(data, text)
+
+
+def usage(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> Table:
+    """How many blobs and bytes are in each folder directly below `uri`, and in all; constant memory."""
+    from azray_lab.storage.surveys import totals
+    from azray_lab.storage.transfer import size_text
+    from azray_lab.storage.uri import BlobUri
+
+    place = BlobUri.parse(uri)
+    found = totals(place, environ)
+    rows = [(printable(one["name"]), one["blobs"], size_text(one["bytes"])) for one in found]
+    return Table(str(place), ("name", "blobs", "size"), rows, found)
+
+
+def read(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a blob. Raises BlobNotFoundError when there is none."""
+    from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.uri import BlobUri
+
+    place = BlobUri.parse(uri)
+    return engine_for(place, environ).get_bytes(place.container, place.path)
+
+
+def url(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> str:
+    """The blob's, folder's or container's own address, without a signature. No request."""
+    from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.uri import BlobUri
+
+    place = BlobUri.parse(uri)
+    return engine_for(place, environ).wire.address(place.container, place.path)
+
+
+def make_container(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> bool:
+    """Makes the container of `uri`; False when it was there."""
+    from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.uri import BlobUri
+
+    place = BlobUri.parse(uri)
+    return engine_for(place, environ).create_container(place.container)
 
 
 def copy(
@@ -84,41 +170,116 @@ def copy(
     destination: str | Path | BlobUri,
     *,
     recursive: bool = False,
+    check: bool = False,
+    create: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Task[CopyResult]:
     """The task that copies a blob or a local file (with `recursive`: all below a folder) to the other side.
 
-    Between two blobs the bytes pass through this machine. What exists is overwritten. Eight requests of 4 MiB are in
-    flight. A file or blob appears when it is complete; on an error or cancellation the others stay as they were.
+    A source URI with `*`, `?` or `[...]` is a pattern. Within an account the service copies; between two the bytes pass
+    through this machine. What exists is overwritten. At most 128 MiB are under way. A file or blob appears when it is
+    complete; on an error or cancellation the others stay as they were. `check` compares MD5s end to end; `create`
+    makes the container of the destination.
 
     Raises UsageError for what cannot be copied as asked (a folder without `recursive`), and as `list_blobs` does.
     """
+    from azray_lab.storage.copying import run_copy
     from azray_lab.storage.routes import Route
 
-    route = Route.parse(source, destination, recursive=recursive)
+    route = Route.parse(source, destination, recursive=recursive, check=check, environ=environ)
 
     def work(operation: Operation[CopyResult]) -> CopyResult:
-        return _copy(route, operation, environ)
+        done = run_copy(route, operation, create=create, kept=_KEPT)
+        return CopyResult(str(route.source), str(route.destination), done.files, done.bytes, done.seconds)
 
     return Task(Operation(f"copy {route.source} to {route.destination}"), work)
 
 
-def _copy(route: Any, operation: Operation[CopyResult], environ: Mapping[str, str] | None) -> CopyResult:
-    from azray_lab.storage.services import Services
-    from azray_lab.storage.transfer import Meter, files_text, size_text, transfer
+def planned_copy(
+    source: str | Path | BlobUri,
+    destination: str | Path | BlobUri,
+    *,
+    recursive: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Table:
+    """What `copy` would copy; nothing is."""
+    from azray_lab.storage.copying import planned
+    from azray_lab.storage.routes import Route
 
-    began = operation.elapsed
-    with Services(environ) as services:
-        with operation.stage("list", f"looking at {route.source}") as stage:
-            items = []
-            for item in route.items(services, operation):
-                operation.check()
-                items.append(item)
-            total = sum(item.size for item in items)
-            stage.summary = f"{files_text(len(items))}, {size_text(total)}"
-        with operation.stage("copy", f"{files_text(len(items))}, {size_text(total)}") as stage:
-            meter = Meter(stage, len(items), total)
-            transfer(items, meter, operation)
-            stage.summary = f"{size_text(meter.bytes)}, {size_text(meter.rate)}/s"
-    took = round(operation.elapsed - began, 3)
-    return CopyResult(str(route.source), str(route.destination), meter.files, meter.bytes, took)
+    route = Route.parse(source, destination, recursive=recursive, environ=environ)
+    return _actions(f"nothing to copy from {route.source}", planned(route))
+
+
+def sync(
+    source: str | Path | BlobUri,
+    destination: str | Path | BlobUri,
+    *,
+    delete: bool = False,
+    create: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Task[SyncResult]:
+    """The task that makes the folder `destination` like the folder `source`: copies what is missing, of another size,
+    or older than the source; with `delete` it removes what the source lacks. What is equal costs no request.
+    """  # noqa: D205 - one sentence
+    from azray_lab.storage.syncing import Sync
+
+    plan = Sync.parse(source, destination, delete=delete, environ=environ)
+
+    def work(operation: Operation[SyncResult]) -> SyncResult:
+        done, unchanged, removed = plan.run(operation, create=create)
+        names = str(plan.route.source), str(plan.route.destination)
+        return SyncResult(*names, done.files, unchanged, removed, done.bytes, done.seconds)
+
+    return Task(Operation(f"sync {plan.route.source} to {plan.route.destination}"), work)
+
+
+def planned_sync(
+    source: str | Path | BlobUri,
+    destination: str | Path | BlobUri,
+    *,
+    delete: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Table:
+    """What `sync` would copy and remove; nothing is changed."""
+    from azray_lab.storage.syncing import Sync
+
+    plan = Sync.parse(source, destination, delete=delete, environ=environ)
+    return _actions(f"{destination} is like {source}", plan.planned())
+
+
+def _actions(nothing: str, actions: Iterator[dict[str, Any]]) -> Table:
+    from azray_lab.storage.transfer import size_text
+
+    found = list(actions)
+    rows = [(one["action"], printable(one["target"]), size_text(one["size"])) for one in found]
+    return Table(f"{len(found)} to do" if found else nothing, ("action", "target", "size"), rows, found)
+
+
+def remove(
+    uri: str | BlobUri, *, recursive: bool = False, environ: Mapping[str, str] | None = None
+) -> Task[CopyResult]:
+    """The task that removes a blob, all that match a pattern or, with `recursive`, all below a folder.
+
+    64 at a time. Its result has the number of `files` and their `bytes`. BlobNotFoundError when nothing is there.
+    """
+    from azray_lab.storage.copying import run_remove
+    from azray_lab.storage.uri import BlobUri
+
+    place = BlobUri.parse(uri)
+
+    def work(operation: Operation[CopyResult]) -> CopyResult:
+        done = run_remove(place, operation, recursive=recursive, environ=environ)
+        return CopyResult(str(place), "", done.files, done.bytes, done.seconds)
+
+    return Task(Operation(f"remove {place}"), work)
+
+
+def to_remove(uri: str | BlobUri, *, recursive: bool = False, environ: Mapping[str, str] | None = None) -> Table:
+    """What `remove` would remove; nothing is."""
+    from azray_lab.storage.copying import removable
+    from azray_lab.storage.uri import BlobUri
+
+    place = BlobUri.parse(uri)
+    found = ({"action": "remove", "source": "", "target": str(one.uri), "size": one.size or 0}
+             for one in removable(place, recursive=recursive, environ=environ))  # fmt: skip
+    return _actions(f"nothing to remove at {place}", found)

@@ -1,22 +1,27 @@
-"""What is in a storage account: containers, folders and blobs, as plain values."""
+"""What is in a storage account, as people see it: containers, folders and blobs, also by a pattern."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from azray_lab.errors import BlobNotFoundError
-from azray_lab.storage.clients import not_found
+from azray_lab.storage.engine import Engine, engine_for, faults
 
 if TYPE_CHECKING:
-    from azray_lab.storage.services import Services
+    from azray_lab.storage.engine import Entry
     from azray_lab.storage.uri import BlobUri
+
+_WILD = re.compile(r"[*?\[]")
+# A set's own characters: none that could end it or mean something else inside of it, but a range.
+_SET = re.compile(r"\[!?[^\]/^&~|]+\]")
+_TOKEN = re.compile(r"\*\*|\[!?[^\]/^&~|]+\]|.", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Entry:
+class Found:
     """A container, folder or blob; `size` in bytes and `etag` for a blob only. `modified` has its time zone."""
 
     kind: Literal["container", "folder", "blob"]
@@ -30,74 +35,99 @@ class Entry:
         modified = self.modified.isoformat() if self.modified else None
         return {"type": self.kind, "uri": str(self.uri), "size": self.size, "modified": modified}
 
+    @classmethod
+    def of(cls, entry: Entry, uri: BlobUri) -> Found:
+        """The entry, with its place: `uri` is that of the container."""
+        if entry.kind == "container":
+            return cls("container", replace(uri, container=entry.name, path=""), modified=entry.modified)
+        place = replace(uri, path=entry.name)
+        if entry.kind == "folder":
+            return cls("folder", place)
+        return cls("blob", place, entry.size, entry.modified, entry.etag)
 
-def entries(services: Services, uri: BlobUri, *, recursive: bool = False) -> Iterator[Entry]:
+
+def found_at(uri: BlobUri, environ: Mapping[str, str] | None = None, *, recursive: bool = False) -> Iterator[Found]:
     """What is at `uri`: a blob itself, what a folder or container holds, the containers of an account.
 
-    One request for each 5,000 names, and one more to see whether `uri` is a blob. `recursive` goes into folders and
-    gives blobs only. Raises BlobNotFoundError when nothing is there.
+    With `*`, `?` or `[...]` in its path: the blobs that match it (see `pattern`). One request for each 5,000 names, and
+    one more to see whether `uri` is a blob. `recursive` goes into folders and gives blobs only. Raises
+    BlobNotFoundError when nothing is there.
     """
+    engine = engine_for(uri, environ)
     if not uri.container:
-        yield from _containers(services, uri)
+        yield from (Found.of(one, uri) for one in engine.containers())
         return
-    found = False
-    if uri.path and not uri.path.endswith("/") and (itself := blob(services, uri)) is not None:
-        found = True
+    nothing = True
+    for entry in _entries(engine, uri, recursive=recursive):
+        nothing = False
+        yield Found.of(entry, uri)
+    if nothing and uri.path:
+        raise missing(engine, uri)
+
+
+def _entries(engine: Engine, uri: BlobUri, *, recursive: bool) -> Iterator[Entry]:
+    itself = blob(engine, uri)
+    if itself is not None:
         yield itself
-    for entry in inside(services, uri, recursive=recursive):
-        found = True
-        yield entry
-    if not found and uri.path:
-        raise not_found(uri, "BlobNotFound")
+    elif wild(uri.path):
+        yield from matching(engine, uri)
+        return
+    yield from inside(engine, uri, recursive=recursive)
 
 
-def blob(services: Services, uri: BlobUri) -> Entry | None:
-    """The blob `uri`, or None when there is none of exactly that name. One request."""
-    if not uri.path:
+def blob(engine: Engine, uri: BlobUri) -> Entry | None:
+    """The blob `uri`, or None when there is none of exactly that name, or it stands for a folder. One request."""
+    if not uri.path or uri.path.endswith("/"):
         return None
-    try:
-        with services.asking(uri):
-            found = services.blob(uri).get_blob_properties()
-    except BlobNotFoundError as error:
-        # The service answers a HEAD without a body; only the code in the header tells the two apart.
-        if error.facts.get("code") == "ContainerNotFound":
-            raise
-        return None
-    return None if _is_folder(found) else _entry(found, uri)
+    found = engine.stat(uri.container, uri.path)
+    return None if found is None or found.metadata.get("hdi_isfolder") == "true" else found
 
 
-def inside(services: Services, uri: BlobUri, *, recursive: bool) -> Iterator[Entry]:
-    """What the folder or container `uri` holds, in the order of the names; nothing when there is no such folder."""
+def inside(engine: Engine, uri: BlobUri, *, recursive: bool) -> Iterator[Entry]:
+    """What the folder or container `uri` holds, in the order of the names; nothing when there is no such folder.
+
+    What stands for a folder itself is left out: on accounts with a hierarchical namespace, and after some tools, `a/`
+    or `a` is a blob too.
+    """
     prefix = f"{uri.path.rstrip('/')}/" if uri.path else ""
-    client = services.container(uri)
-    found: Iterator[Any]
-    with services.asking(uri):
-        if recursive:
-            found = iter(client.list_blobs(name_starts_with=prefix, include=["metadata"]))
-        else:
-            found = iter(client.walk_blobs(name_starts_with=prefix, include=["metadata"], delimiter="/"))
-    while True:
-        with services.asking(uri):  # each step may ask for a page
-            one: Any = next(found, None)
-        if one is None:
-            return
-        # Folders on accounts with a hierarchical namespace are blobs too, and so is what some tools leave for `a/`.
-        if "etag" not in one or not one["etag"]:
-            yield Entry("folder", replace(uri, path=one.name))
-        elif not _is_folder(one) and not one.name.endswith("/"):
-            yield _entry(one, replace(uri, path=one.name))
+    for entry in engine.list(uri.container, prefix, "" if recursive else "/"):
+        if entry.name == prefix or (recursive and entry.kind == "folder") or _placeholder(entry):
+            continue
+        yield entry
 
 
-def _containers(services: Services, uri: BlobUri) -> Iterator[Entry]:
-    with services.asking(uri):
-        for one in services.service(uri).list_containers():
-            yield Entry("container", replace(uri, container=str(one.name)), modified=one.last_modified)
+def _placeholder(entry: Entry) -> bool:
+    return entry.kind == "blob" and entry.name.endswith("/") and not entry.size
 
 
-def _entry(found: Any, uri: BlobUri) -> Entry:
-    etag = f'"{str(found.etag).strip(chr(34))}"'  # listings give it without its quotes
-    return Entry("blob", uri, int(found.size), found.last_modified, etag)
+def wild(path: str) -> bool:
+    """Whether a path has a character that is special in a pattern."""
+    return _WILD.search(path) is not None
 
 
-def _is_folder(found: Any) -> bool:
-    return str((found.metadata or {}).get("hdi_isfolder", "")).lower() == "true"
+def matching(engine: Engine, uri: BlobUri) -> Iterator[Entry]:
+    """The blobs that match the pattern `uri`; lists only what begins like it, up to its first special character."""
+    prefix = uri.path[: _WILD.search(uri.path).start()] if wild(uri.path) else uri.path  # type: ignore[union-attr]
+    fits = pattern(uri.path).fullmatch
+    for entry in engine.list(uri.container, prefix):
+        if entry.kind == "blob" and fits(entry.name):
+            yield entry
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """`*` any characters but `/`, `**` any at all, `?` one but `/`, `[abc]` and `[!abc]` one of a set, or not of it."""
+    return re.compile("".join(_as_regex(token) for token in _TOKEN.findall(text)), re.DOTALL)
+
+
+def _as_regex(token: str) -> str:
+    known = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    if token in known or not _SET.fullmatch(token):
+        return known.get(token, re.escape(token))
+    inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
+    return f"[^/{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+
+
+def missing(engine: Engine, uri: BlobUri) -> Exception:
+    """The error for a blob or folder that is not there."""
+    place = engine.wire.place(uri.container, uri.path)
+    return faults.missing(place, "BlobNotFound", engine.account, {"uri": place, "status": 404, "code": "BlobNotFound"})

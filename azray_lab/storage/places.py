@@ -1,190 +1,234 @@
-"""The ends of a copy, a local file and a blob, with the same few verbs: read a range; begin, write, finish, discard.
-
-A target appears whole or not at all: a local file under another name until it is complete, a blob as uncommitted
-blocks, which the service forgets after a week.
-"""
+"""The files of a copy: each knows its two ends and its size, moves its parts, and appears whole or not at all."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import mimetypes
 import os
-import secrets
 import stat
-from collections.abc import Iterator
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from azray_lab.errors import StorageError, UsageError
+from azray_lab.storage.engine.engine import BLOCK, RANGE, md5_of
+from azray_lab.storage.engine.landing import Landing, local
+from azray_lab.storage.engine.model import Entry, MiB
 
 if TYPE_CHECKING:
-    from azray_lab.storage.services import Services
-    from azray_lab.storage.uri import BlobUri
+    from collections.abc import Callable, Iterator
 
-_MiB = 1024 * 1024
-_PART = 4 * _MiB
-# "Put Block": at most 50,000 blocks in a blob, 4,000 MiB each.
-_MAX_PARTS = 50_000
+    from azray_lab.storage.engine import Engine, Upload
 
-
-def part_size(size: int) -> int:
-    """How many bytes of a file of `size` bytes travel in one request: 4 MiB, more above 195 GiB."""
-    least = -(-size // _MAX_PARTS)
-    return max(_PART, -(-least // _MiB) * _MiB)
+# "Put Block": at most 50,000 blocks in a blob.
+_MAX_BLOCKS = 50_000
 
 
-class Source(Protocol):
-    """Where bytes come from."""
+class Item:
+    """One file of a copy, in parts of `step` bytes. `source` and `target` are how people write the two ends."""
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly those bytes; StorageError when the source changed since its size was asked."""
-        ...
+    def __init__(self, source: str, target: str, size: int, step: int) -> None:
+        self.source = source
+        self.target = target
+        self.size = size
+        self.step = step
+        self._left = max(-(-size // step), 1)
+        self._lock = threading.Lock()
 
+    @property
+    def single(self) -> bool:
+        """Whether it is moved by one request."""
+        return self.size <= self.step
 
-class Target(Protocol):
-    """Where bytes go to. Parts may be written from several threads, in any order."""
+    def begin(self) -> None:
+        """Makes ready for the parts."""
 
-    def begin(self, size: int) -> None:
-        """Makes ready for `size` bytes."""
-        ...
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Keeps a part; nobody sees it yet."""
-        ...
+    def move(self, offset: int, length: int) -> None:
+        """Moves one part; from any thread."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """Makes the whole visible at once."""
-        ...
 
     def discard(self) -> None:
         """Removes what was begun and not finished; never raises."""
-        ...
+
+    def part(self, offset: int) -> tuple[int, bool]:
+        """Moves the part at `offset` and, when it is the last one that was missing, finishes: (bytes, finished)."""
+        length = min(self.step, self.size - offset)
+        self.move(offset, length)
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self.finish()
+        return length, last
 
 
-class LocalFile:
-    """A file on this machine as source or target. A target may replace a regular file, nothing else."""
+class BlobToFile(Item):
+    """A blob that becomes a file. All its parts are of the version `entry.etag`."""
 
-    def __init__(self, path: Path) -> None:
-        # Through a symbolic link, the file it names is replaced and not the link.
-        self.path = Path(os.path.realpath(path))
-        self._temporary = self.path.parent / f".{self.path.name[:80]}.{secrets.token_hex(4)}.part"
-        self._made: list[Path] = []
+    def __init__(self, engine: Engine, place: tuple[str, str], entry: Entry, path: Path, *, check: bool) -> None:
+        super().__init__(engine.wire.place(*place), str(path), entry.size, RANGE)
+        self._engine = engine
+        self._place = place
+        self._entry = entry
+        self._check = check
+        self._landing = Landing(path)
 
-    def size(self) -> int:
-        """The size in bytes; UsageError when it is no regular file."""
-        with _local(self.path, "read"):
-            found = self.path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise UsageError(f"{self.path} is no regular file", next_step="name a file, or add -r for a folder")
-        return found.st_size
+    def begin(self) -> None:
+        """Makes the file under another name."""
+        self._landing.begin(self.size)
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly those bytes; StorageError when the file became shorter."""
-        with _local(self.path, "read"), self.path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(length)
-        if len(data) < length:
-            raise StorageError(
-                f"{self.path} changed while it was being read", cause=f"it ends before {offset + length}"
-            )
-        return data
-
-    def begin(self, size: int) -> None:
-        """Makes the folder and an empty file under a temporary name."""
-        del size
-        with _local(self.path, "written"):
-            if self.path.exists() and not self.path.is_file():
-                raise UsageError(f"{self.path} is no regular file", next_step="name another destination")
-            missing = [folder for folder in self.path.parents if not folder.exists()]
-            for folder in reversed(missing):
-                folder.mkdir(exist_ok=True)
-                self._made.append(folder)
-            self._temporary.touch(exist_ok=False)
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Writes the part into the temporary file."""
-        with _local(self.path, "written"), self._temporary.open("r+b") as file:
-            file.seek(offset)
-            file.write(data)
+    def move(self, offset: int, length: int) -> None:
+        """Brings a range; none is asked for of an empty blob."""
+        if length:
+            etag = self._entry.etag
+            found = self._engine.read(*self._place, offset, offset + length, etag, check=self._check)
+            if len(found.data) != length:
+                raise StorageError(f"{self.source} changed while it was being read", cause="it is shorter now")
+            self._landing.write(offset, found.data)
 
     def finish(self) -> None:
-        """Gives the file its name."""
-        with _local(self.path, "written"):
-            self._temporary.replace(self.path)
+        """Gives the file its name and the blob's time, by which a later sync knows it."""
+        if self._check:
+            from azray_lab.storage.engine.download import compare
+
+            compare(self._engine, *self._place, self._landing)
+        self._landing.finish(self._entry.modified)
 
     def discard(self) -> None:
-        """Removes the temporary file, and folders made for it that are empty."""
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
-            for folder in reversed(self._made):
-                folder.rmdir()  # fails, and is left, when something else is in it by now
+        """Removes the file that is not complete."""
+        self._landing.discard()
 
 
-class Blob:
-    """A blob as source or target. As a source it is pinned to `etag`, so that all its parts are of one version."""
+class FileToBlob(Item):
+    """A file that becomes a blob; StorageError when it changes on the way."""
 
-    def __init__(self, services: Services, uri: BlobUri, etag: str = "") -> None:
-        self.uri = uri
-        self._services = services
-        self._client = services.blob(uri)
-        self._etag = etag
-        self._blocks: list[int] = []
-        self._single = False
+    def __init__(self, engine: Engine, path: Path, place: tuple[str, str], *, check: bool) -> None:
+        found = regular(path)
+        super().__init__(str(path), engine.wire.place(*place), found.st_size, _block(found.st_size))
+        self._engine = engine
+        self._path = path
+        self._place = place
+        self._check = check
+        self._stamp = _stamp(found)
+        self._file = -1
+        self._upload: Upload | None = None
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Exactly those bytes; StorageError when the blob was overwritten meanwhile. One request."""
-        from azure.core import MatchConditions
+    def begin(self) -> None:
+        """Opens the file."""
+        with local(self._path, "read"):
+            self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        self._unchanged()
 
-        pin: dict[str, Any] = {"etag": self._etag, "match_condition": MatchConditions.IfNotModified}
-        with self._services.asking(self.uri):
-            return bytes(self._client.download_blob(offset, length, **pin if self._etag else {}).readall())
+    def move(self, offset: int, length: int) -> None:
+        """Sends a part: the whole blob when it is small, else a block that nobody sees yet."""
+        with local(self._path, "read"):
+            data = os.pread(self._file, length, offset)
+        if len(data) != length:
+            raise _changed(self._path)
+        if self.single:
+            self._unchanged()
+            self._engine.put(*self._place, data, check=self._check)
+        else:
+            self._parts().write(offset, data)
 
-    def begin(self, size: int) -> None:
-        """Notes whether one request will do."""
-        self._single = size <= part_size(size)
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Sends the part: the whole blob when it is small, else a block."""
-        with self._services.asking(self.uri):
-            if self._single:
-                self._client.upload_blob(data, overwrite=True, content_settings=self._content())
-            else:
-                self._client.stage_block(_block_id(offset), data, length=len(data))
-                self._blocks.append(offset)
+    def _parts(self) -> Upload:
+        with self._lock:
+            if self._upload is None:
+                self._upload = self._engine.upload(*self._place, check=self._check)
+            return self._upload
 
     def finish(self) -> None:
-        """Commits the blocks; until then readers see the old blob, or none."""
-        if self._single:
-            return
-        from azure.storage.blob import BlobBlock
+        """Makes the blob of its blocks."""
+        if not self.single:
+            md5 = md5_of(self._contents()) if self._check else ""
+            self._unchanged()
+            self._parts().finish(md5)
+        self.discard()
 
-        with self._services.asking(self.uri):
-            blocks = [BlobBlock(_block_id(offset)) for offset in sorted(self._blocks)]
-            self._client.commit_block_list(blocks, content_settings=self._content())
+    def _contents(self) -> Iterator[bytes]:
+        return (os.pread(self._file, self.step, offset) for offset in range(0, self.size, self.step))
+
+    def _unchanged(self) -> None:
+        if _stamp(os.fstat(self._file)) != self._stamp:
+            raise _changed(self._path)
 
     def discard(self) -> None:
-        """Nothing to do: what is not committed nobody sees, and the service drops it after a week."""
-
-    def _content(self) -> Any:
-        from azure.storage.blob import ContentSettings
-
-        kind, encoding = mimetypes.guess_type(self.uri.name)
-        # An encoding would make browsers unpack what they save, so a .gz is just bytes.
-        return ContentSettings(content_type=kind if kind and not encoding else "application/octet-stream")
+        """Closes the file. Blocks that are not committed nobody sees; the service drops them after a week."""
+        with self._lock:
+            file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
 
-def _block_id(offset: int) -> str:
-    return base64.b64encode(f"{offset:020d}".encode()).decode()
+class BlobToBlob(Item):
+    """A blob that becomes another one of the same account; the service does it."""
+
+    def __init__(
+        self, engine: Engine, source: tuple[str, str], target: tuple[str, str], size: int, check: Callable[[], None]
+    ) -> None:
+        super().__init__(engine.wire.place(*source), engine.wire.place(*target), size, max(size, 1))
+        self._engine = engine
+        self._ends = source, target
+        self._check = check
+
+    def move(self, offset: int, length: int) -> None:
+        """Asks for the copy and waits until it is done."""
+        del offset, length
+        self._engine.copy(*self._ends, self._check)
 
 
-@contextlib.contextmanager
-def _local(path: Path, verb: str) -> Iterator[None]:
-    """The one place where errors of the local disk become ours."""
-    try:
-        yield
-    except OSError as error:
-        step = "free some space" if error.errno == 28 else f"ls -ld {path.parent}"  # noqa: PLR2004 - ENOSPC
-        raise StorageError(
-            f"{path} cannot be {verb}", cause=error.strerror or str(error), next_step=step, path=str(path)
-        ) from error
+class BlobThroughHere(Item):
+    """A blob that becomes one of another account; its bytes pass through this machine, 8 MiB at a time."""
+
+    def __init__(
+        self, engines: tuple[Engine, Engine], source: tuple[str, str], entry: Entry, target: tuple[str, str]
+    ) -> None:
+        reader, writer = engines
+        super().__init__(reader.wire.place(*source), writer.wire.place(*target), entry.size, _block(entry.size))
+        self._engines = engines
+        self._ends = source, target
+        self._entry = entry
+        self._upload: Upload = writer.upload(*target)
+
+    def move(self, offset: int, length: int) -> None:
+        """Reads a part and writes it."""
+        reader, writer = self._engines
+        data = reader.get_bytes(*self._ends[0], offset, offset + length, self._entry.etag) if length else b""
+        if self.single:
+            writer.put(*self._ends[1], data)
+        else:
+            self._upload.write(offset, data)
+
+    def finish(self) -> None:
+        """Makes the blob of its blocks."""
+        if not self.single:
+            self._upload.finish()
+
+
+def regular(path: Path) -> os.stat_result:
+    """What is known of a regular file; UsageError when it is none."""
+    with local(path, "read"):
+        found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"{path} is no regular file", next_step="name a file, or add -r for a folder")
+    return found
+
+
+def _block(size: int) -> int:
+    """How many bytes of a file of `size` bytes travel in one request: 8 MiB, more above 390 GiB."""
+    least = -(-size // _MAX_BLOCKS)
+    return max(BLOCK, -(-least // MiB) * MiB)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _changed(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} changed while it was being read",
+        cause="its size or its time is another one now",
+        next_step="copy it again when nobody writes to it",
+        path=str(path),
+    )

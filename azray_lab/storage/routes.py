@@ -1,23 +1,26 @@
-"""Which file goes where: turns `copy SOURCE DESTINATION` into pairs of source and target."""
+"""Which file goes where: turns `copy SOURCE DESTINATION` into the files of a copy."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import secrets
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import StorageError, UsageError
-from azray_lab.storage.clients import not_found
-from azray_lab.storage.listing import Entry, blob, inside
-from azray_lab.storage.places import Blob, LocalFile
-from azray_lab.storage.transfer import Item
+from azray_lab.storage.engine import Engine, engine_for
+from azray_lab.storage.listing import blob, inside, matching, missing, wild
+from azray_lab.storage.places import BlobThroughHere, BlobToBlob, BlobToFile, FileToBlob, Item
 from azray_lab.storage.uri import BlobUri, is_uri
 
 if TYPE_CHECKING:
+    import threading
+
     from azray_lab.operation import Operation
-    from azray_lab.storage.services import Services
+    from azray_lab.storage.engine import Entry
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,20 @@ class Route:
     """One copy as it was asked for. With `recursive`, what is inside the source comes to lie inside the destination.
 
     Without it, a destination that is a folder or was written with a slash at its end (`into`) takes the file under its
-    own name.
+    own name; so do all that match a source with a pattern. `check` compares checksums.
     """
 
     source: Path | BlobUri
     destination: Path | BlobUri
     recursive: bool = False
     into: bool = False
+    check: bool = False
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, source: str | Path | BlobUri, destination: str | Path | BlobUri, *, recursive: bool) -> Route:
+    def parse(cls, source: str | Path | BlobUri, destination: str | Path | BlobUri, **options: Any) -> Route:
         """The route between two places, each a URI or a local path; UsageError when neither is a URI."""
-        ends = [_place(source), _place(destination)]
+        ends = [place_of(source), place_of(destination)]
         if not any(isinstance(end, BlobUri) for end in ends):
             raise UsageError(
                 f"neither {source} nor {destination} is a Blob URI", next_step=f"azray blob cp {source} az://container/"
@@ -44,78 +49,185 @@ class Route:
         for end in ends:
             if isinstance(end, BlobUri) and not end.container:
                 raise UsageError(f"{end} names no container", next_step="azray blob ls az://")
-        return cls(ends[0], ends[1], recursive=recursive, into=str(destination).endswith("/"))
+        return cls(ends[0], ends[1], into=str(destination).endswith("/"), **options)
 
-    def items(self, services: Services, operation: Operation[Any]) -> Iterator[Item]:
-        """The files to copy, with their sizes; what is left out is told by a note. Requests: as `listing.entries`."""
-        if isinstance(self.source, Path):
-            return self._from_files(self.source, services, operation)
-        return self._from_blobs(self.source, services)
+    def engine(self, end: BlobUri, stop: threading.Event) -> Engine:
+        """The engine of one end, whose pauses `stop` ends."""
+        return engine_for(end, self.environ).stoppable(stop)
 
-    def _from_files(self, source: Path, services: Services, operation: Operation[Any]) -> Iterator[Item]:
+    def items(
+        self,
+        operation: Operation[Any],
+        stop: threading.Event,
+        *,
+        quiet: bool = False,
+        only: Container[str] | None = None,
+    ) -> Iterator[Item]:
+        """The files to copy; what is left out is told by a note, unless `quiet`. Requests: as a listing.
+
+        `only`: of a recursive copy, the files whose names relative to the source are in it.
+        """
+        return _Items(self, operation, stop, quiet=quiet, only=only).items()
+
+
+class _Items:
+    def __init__(
+        self,
+        route: Route,
+        operation: Operation[Any],
+        stop: threading.Event,
+        *,
+        quiet: bool,
+        only: Container[str] | None,
+    ) -> None:
+        self._route = route
+        self._only = only
+        self._operation = operation
+        self._quiet = quiet
+        self._from = route.engine(route.source, stop) if isinstance(route.source, BlobUri) else None
+        self._to = route.engine(route.destination, stop) if isinstance(route.destination, BlobUri) else None
+        self._names = Names(route.destination) if isinstance(route.destination, Path) else None
+
+    def items(self) -> Iterator[Item]:
+        source = self._route.source
+        if isinstance(source, Path):
+            yield from self._from_files(source)
+        elif self._from is not None:
+            yield from self._from_blobs(self._from, source)
+
+    def _from_files(self, source: Path) -> Iterator[Item]:
         if not source.exists():
             raise UsageError(f"there is no file {source}", next_step=f"ls -l {source.parent}")
         if not source.is_dir():
-            file = LocalFile(source)
-            yield Item(file, self._target(services, source.name), file.size())
+            yield self._upload(source, self._single(source.name))
             return
-        if not self.recursive:
+        if not self._route.recursive:
             raise _is_folder(source)
-        for path in _files(source, operation):
-            file = LocalFile(path)
-            yield Item(file, self._inside(services, path.relative_to(source).as_posix()), file.size())
+        for path in files_in(source, None if self._quiet else self._operation):
+            name = path.relative_to(source).as_posix()
+            if self._only is None or name in self._only:
+                yield self._upload(path, self._inside(name))
 
-    def _from_blobs(self, source: BlobUri, services: Services) -> Iterator[Item]:
-        found = inside(services, source, recursive=True)
-        if not self.recursive:
-            yield self._single(source, services, found)
+    def _upload(self, path: Path, target: Path | BlobUri) -> Item:
+        if self._to is None or isinstance(target, Path):  # two local paths: `Route.parse` refuses them
+            raise UsageError(f"{target} is no Blob URI")
+        return FileToBlob(self._to, path, (target.container, target.path), check=self._route.check)
+
+    def _from_blobs(self, engine: Engine, source: BlobUri) -> Iterator[Item]:
+        found = inside(engine, source, recursive=True)
+        if not self._route.recursive:
+            yield from self._singles(engine, source, found)
             return
         prefix = f"{source.path.rstrip('/')}/" if source.path else ""
         first = next(found, None)
         if first is None:
             if source.path:  # an empty container is a folder without files
-                yield self._single(source, services, found)
+                yield from self._singles(engine, source, found)
             return
-        for entry in (first, *found):
-            target = self._inside(services, entry.uri.path[len(prefix) :])
-            yield Item(Blob(services, entry.uri, entry.etag), target, entry.size or 0)
+        for number, entry in enumerate(_chain(first, found)):
+            if number % 1000 == 0:
+                self._operation.check()
+            name = entry.name[len(prefix) :]
+            if self._only is None or name in self._only:
+                yield self._of_blob(engine, source.container, entry, self._inside(name))
 
-    def _single(self, source: BlobUri, services: Services, found: Iterator[Entry]) -> Item:
-        entry = None if source.path.endswith("/") else blob(services, source)
-        if entry is None:
-            raise _is_folder(source) if next(found, None) or not source.path else not_found(source, "BlobNotFound")
-        return Item(Blob(services, source, entry.etag), self._target(services, source.name), entry.size or 0)
+    def _singles(self, engine: Engine, source: BlobUri, found: Iterator[Entry]) -> Iterator[Item]:
+        entry = blob(engine, source)
+        if entry is not None:
+            yield self._of_blob(engine, source.container, entry, self._single(source.name))
+            return
+        nothing = True
+        if wild(source.path):
+            for entry in matching(engine, source):
+                nothing = False
+                name = entry.name.rpartition("/")[2]
+                yield self._of_blob(engine, source.container, entry, self._inside(name))
+        if nothing:
+            raise _is_folder(source) if next(found, None) or not source.path else missing(engine, source)
 
-    def _target(self, services: Services, name: str) -> LocalFile | Blob:
+    def _of_blob(self, engine: Engine, container: str, entry: Entry, target: Path | BlobUri) -> Item:
+        place = (container, entry.name)
+        if isinstance(target, Path):
+            return BlobToFile(engine, place, entry, target, check=self._route.check)
+        to = (target.container, target.path)
+        if self._to is None or engine.account.endpoint == self._to.account.endpoint:
+            return BlobToBlob(engine, place, to, entry.size, self._operation.check)
+        return BlobThroughHere((engine, self._to), place, entry, to)
+
+    def _single(self, name: str) -> Path | BlobUri:
         """Where a single file goes."""
-        if isinstance(self.destination, BlobUri):
-            folder = not self.destination.path or self.into
-            return Blob(services, self.destination / name if folder else self.destination)
-        folder = self.into or self.destination.is_dir()
-        return LocalFile(self.destination / name if folder else self.destination)
+        destination = self._route.destination
+        if isinstance(destination, BlobUri):
+            return destination / name if not destination.path or self._route.into else destination
+        return destination / name if self._route.into or destination.is_dir() else destination
 
-    def _inside(self, services: Services, name: str) -> LocalFile | Blob:
+    def _inside(self, name: str) -> Path | BlobUri:
         """Where the file `name`, relative to the source, goes."""
-        if isinstance(self.destination, BlobUri):
-            return Blob(services, self.destination / name)
+        destination = self._route.destination
+        return destination / name if self._names is None else self._names.path(name)
+
+
+class Names:
+    """What blobs are called as files below `folder`: never outside of it, and never two the same."""
+
+    def __init__(self, folder: str | Path | BlobUri, *, folds: bool | None = None) -> None:
+        self._folder = Path(str(folder))
+        self._folds = folds
+        self._seen: dict[str, str] = {}
+
+    def path(self, name: str) -> Path:
+        """The file for the blob `name`; StorageError when it cannot be one, or is another's but for its case."""
         if "\0" in name or any(part in {"", ".", ".."} for part in name.split("/")):
             raise StorageError(
-                f"the blob {name!r} cannot be a local file", cause="a part of its name is empty or holds a zero byte"
+                f"the blob {name!r} cannot be a local file",
+                cause="a part of its name is empty, `.` or `..`, or holds a zero byte",
+                next_step="copy it alone, under another name",
+                name=name,
             )
-        return LocalFile(self.destination / name)
+        if self._folds is None:
+            self._folds = folds_case(self._folder)
+        if self._folds and (other := self._seen.setdefault(name.casefold(), name)) != name:
+            raise StorageError(
+                f"the blobs {other!r} and {name!r} would be one file",
+                cause="the file system of the destination does not tell upper from lower case",
+                next_step="copy one of them alone, under another name",
+                names=[other, name],
+            )
+        return self._folder / name
 
 
-def _place(text: str | Path | BlobUri) -> Path | BlobUri:
+def folds_case(folder: Path) -> bool:
+    """Whether names below `folder` that differ in case only are one file: tried in the nearest folder that exists."""
+    there = next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), Path())
+    probe = there / f".azray-{secrets.token_hex(4)}-x"
+    try:
+        probe.touch(exist_ok=False)
+    except OSError:  # nothing can be written here: the copy will say so
+        return False
+    try:
+        return probe.with_name(probe.name.upper()).exists()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def place_of(text: str | Path | BlobUri) -> Path | BlobUri:
+    """A URI or a local path, as a value."""
     if isinstance(text, str):
         return BlobUri.parse(text) if is_uri(text) else Path(text).expanduser()
     return text
+
+
+def _chain(first: Entry, rest: Iterator[Entry]) -> Iterator[Entry]:
+    yield first
+    yield from rest
 
 
 def _is_folder(source: Path | BlobUri) -> UsageError:
     return UsageError(f"{source} is a folder", next_step="add -r (recursive=True in Python) to copy what is in it")
 
 
-def _files(folder: Path, operation: Operation[Any]) -> Iterator[Path]:
+def files_in(folder: Path, operation: Operation[Any] | None) -> Iterator[Path]:
     """The regular files below `folder`, by name; a note tells how many other things are left out."""
     left_out = 0
     for here, folders, names in os.walk(folder, onerror=_unreadable):
@@ -127,7 +239,7 @@ def _files(folder: Path, operation: Operation[Any]) -> Iterator[Path]:
                 yield path
             else:
                 left_out += 1
-    if left_out:
+    if left_out and operation is not None:
         operation.note(f"left out {left_out} links to folders, broken links and special files", left_out=left_out)
 
 

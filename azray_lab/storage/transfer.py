@@ -1,44 +1,31 @@
-"""Moves bytes between sources and targets: parts in parallel, progress, cancellation, nothing half done left behind."""
+"""Moves the files of a copy: parts in parallel, progress, cancellation, nothing half done left behind."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from azray_lab.storage.places import Source, Target, part_size
+from azray_lab.storage.engine.flights import Job, fly
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation, Stage
+    from azray_lab.storage.places import Item
 
-# Requests in flight; Azure's SDK keeps ten connections. With parts of 4 MiB at most 64 MiB are in memory.
-_WORKERS = 8
-# How often, in seconds, a cancellation is looked for while requests are under way.
-_LOOK = 0.1
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-@dataclass(eq=False)
-class Item:
-    """One file of a copy: where from, where to, how many bytes; `left` are its parts that are not there yet."""
-
-    source: Source
-    target: Target
-    size: int
-    left: int = field(default=0, init=False)
+# Progress is told when a hundredth more is there, or after so many seconds.
+_TELL_SECONDS = 1.0
 
 
 class Meter:
-    """Counts what has arrived and reports it: whenever a hundredth more is there, and at each end of a file."""
+    """Counts what has arrived and reports it, with the rate and the time left."""
 
     def __init__(self, stage: Stage, items: int, total: int) -> None:
         self._stage = stage
         self._items = items
-        self._began = time.monotonic()
+        self._began = self._told_at = time.monotonic()
         self._told = -1
         self.total = total
         self.bytes = 0
@@ -49,75 +36,74 @@ class Meter:
         self.bytes += count
         self.files += finished
         share = self.bytes / self.total if self.total else self.files / max(self._items, 1)
-        if int(share * 100) == self._told:
+        now = time.monotonic()
+        if int(share * 100) == self._told and now - self._told_at < _TELL_SECONDS:
             return
-        self._told = int(share * 100)
-        rate = self.rate
-        message = f"{size_text(self.bytes)} of {size_text(self.total)}, {size_text(rate)}/s"
-        facts = {"bytes": self.bytes, "total": self.total, "files": self.files, "rate": round(rate)}
-        self._stage.progress(share, message, **facts)
+        self._told, self._told_at = int(share * 100), now
+        self._stage.progress(min(share, 1.0), self._words(), **self._facts())
+
+    def _words(self) -> str:
+        from azray_lab.views import seconds
+
+        left = f", {seconds(self.left)} left" if self.left else ""
+        return f"{size_text(self.bytes)} of {size_text(self.total)}, {size_text(self.rate)}/s{left}"
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "bytes": self.bytes,
+            "total": self.total,
+            "files": self.files,
+            "rate": round(self.rate),
+            "seconds_left": round(self.left, 1),
+        }
 
     @property
     def rate(self) -> float:
         """Bytes a second since the beginning."""
         return self.bytes / max(time.monotonic() - self._began, 1e-6)
 
+    @property
+    def left(self) -> float:
+        """The seconds that the rest takes at this rate."""
+        return max(self.total - self.bytes, 0) / self.rate if self.bytes else 0.0
 
-def transfer(items: Iterable[Item], meter: Meter, operation: Operation[Any]) -> None:
+
+def transfer(items: Iterable[Item], meter: Meter, operation: Operation[Any], stop: threading.Event) -> None:
     """Copies every item; returns when all are complete.
 
-    The first error, or the operation's cancellation, ends it after the requests under way (at most 4 MiB each); files
-    that are complete stay, of the others nothing does.
+    The first error, or the operation's cancellation, ends it after the requests under way (at most 8 MiB each); files
+    that are complete stay, of the others nothing does. `stop` is set then: it ends pauses between two tries.
     """
     begun: dict[Item, None] = {}
     try:
-        with contextlib.closing(_parallel(_parts(items, begun), operation.check)) as results:
-            for item, count in results:
-                item.left -= 1
-                if item.left == 0:
-                    item.target.finish()
-                    del begun[item]
-                meter.add(count, finished=item.left == 0)
+        for item, count, finished in fly(_jobs(items, begun), operation.check, stop):
+            if finished:
+                begun.pop(item, None)
+            meter.add(count, finished=finished)
     finally:
         for item in reversed(begun):
-            item.target.discard()
+            item.discard()
 
 
-def _parts(items: Iterable[Item], begun: dict[Item, None]) -> Iterator[Callable[[], tuple[Item, int]]]:
+def _jobs(items: Iterable[Item], begun: dict[Item, None]) -> Iterator[Job[tuple[Item, int, bool]]]:
     """The work of each part of each item; an item is begun when its first part is asked for."""
     for item in items:
         begun[item] = None
-        item.target.begin(item.size)
-        step = part_size(item.size)
-        offsets = range(0, max(item.size, 1), step)  # an empty file has one empty part
-        item.left = len(offsets)
-        for offset in offsets:
-            yield functools.partial(_part, item, offset, min(step, item.size - offset))
+        if item.single:
+            yield Job(functools.partial(_whole, item), item.size)
+            continue
+        item.begin()
+        for offset in range(0, item.size, item.step):
+            yield Job(functools.partial(_part, item, offset), item.step)
 
 
-def _part(item: Item, offset: int, length: int) -> tuple[Item, int]:
-    item.target.write(offset, item.source.read(offset, length) if length else b"")
-    return item, length
+def _whole(item: Item) -> tuple[Item, int, bool]:
+    item.begin()
+    return _part(item, 0)
 
 
-def _parallel(
-    jobs: Iterator[Callable[[], tuple[Item, int]]], check: Callable[[], None]
-) -> Generator[tuple[Item, int], None, None]:
-    """Runs `jobs` on threads, a few ahead of what is asked for, and gives their results as they come."""
-    pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="azray-blob")
-    pending: set[Future[tuple[Item, int]]] = set()
-    try:
-        while True:
-            check()
-            while len(pending) < 2 * _WORKERS and (job := next(jobs, None)) is not None:
-                pending.add(pool.submit(job))
-            if not pending:
-                return
-            done, pending = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _part(item: Item, offset: int) -> tuple[Item, int, bool]:
+    return (item, *item.part(offset))
 
 
 def size_text(count: float) -> str:

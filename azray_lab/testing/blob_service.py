@@ -67,7 +67,12 @@ class Rule:
 
     def applies(self, method: str, target: str) -> bool:
         """Whether this request is one of those; counts it."""
-        if self.times <= 0 or (self.method and self.method != method) or self.path not in target:
+        if (
+            self.times <= 0
+            or (self.method and self.method != method)
+            or self.path not in target
+            or target.startswith("/-/")
+        ):
             return False
         self.seen += 1
         if self.seen % self.every:
@@ -335,7 +340,7 @@ class Connection(asyncio.Protocol):
         body = b"".join(self._body) if len(self._body) != 1 else self._body[0]
         self._missing, self._body = -1, []
         store, agent = self._store, headers.get("user-agent", "").partition("/")[0]
-        for kind in (_kind(method, target), f"from {agent}"):
+        for kind in () if target.startswith("/-/") else (_kind(method, target), f"from {agent}"):
             store.counts[kind] = store.counts.get(kind, 0) + 1
         rule = next((rule for rule in store.rules if rule.applies(method, target)), None)
         if rule is not None and rule.status:

@@ -53,7 +53,7 @@ def refusal(answer: Answer, place: str, account: Account) -> AzRayError:
     if answer.status in {401, 403}:
         return _unauthorised(answer, place, account, code, facts)
     if answer.status == 404:  # noqa: PLR2004 - HTTP
-        return _missing(place, code, account, facts)
+        return missing(place, code, account, facts)
     return _other(answer.status, place, code, facts)
 
 
@@ -81,7 +81,8 @@ def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts
     )
 
 
-def _missing(place: str, code: str, account: Account, facts: dict[str, Any]) -> BlobNotFoundError:
+def missing(place: str, code: str, account: Account, facts: dict[str, Any]) -> BlobNotFoundError:
+    """The error for a container or blob that is not there, with the command that lists what is."""
     container = container_of(place, account)
     if code == "ContainerNotFound":
         step = f"azray blob ls {_above(place, account)}, or make it: azray blob mb {container}"

@@ -36,9 +36,9 @@ class Pauses:
         """Waits after failure `number` (0 is the first). `retry_after`, in seconds, holds every thread back."""
         pause = random.uniform(*_FIRST) * 2**number  # noqa: S311 - jitter is no secret
         if retry_after.isdigit():
-            # A little more for each thread, so that they do not all come at once.
             self._calm[0] = max(self._calm[0], time.monotonic() + min(float(retry_after), _LONGEST))
-            pause += float(retry_after)
+            # A little more for each thread, so that they do not all come at once.
+            pause = float(retry_after) + random.uniform(*_FIRST) / 2  # noqa: S311 - the same
         self._sleep(min(pause, _LONGEST))
 
     def _sleep(self, seconds: float) -> None:

@@ -52,7 +52,7 @@ class Wire:
         """How errors name a blob: as a URI without signature."""
         base = self.account.endpoint if "the URI" in self.account.source else "az:/"
         path = quote(name, safe=_SAFE) if base != "az:/" else name
-        return f"{base}/{container}/{path}".rstrip("/") if name else f"{base}/{container}"
+        return f"{base}/{container}/{path}" if name else f"{base}/{container}"
 
     # Reading.
 
@@ -80,7 +80,7 @@ class Wire:
         answer = self.ask("HEAD", container, name, good=(200, 404))
         if answer.status == 404:  # noqa: PLR2004 - HTTP
             if faults.code_of(answer) == "ContainerNotFound":
-                raise faults.refusal(answer, self.place(container), self.account)
+                raise faults.refusal(answer, self.place(container, name), self.account)
             return None
         own = tuple(sorted(answer.headers.items()))
         size = int(answer.headers.get("content-length", 0))
@@ -156,7 +156,7 @@ class Wire:
     def _unless_missing(self, method: str, container: str, name: str = "", **options: Any) -> bool:
         answer = self.ask(method, container, name, good=(202, 404), **options)
         if answer.status == 404 and name and faults.code_of(answer) == "ContainerNotFound":  # noqa: PLR2004 - HTTP
-            raise faults.refusal(answer, self.place(container), self.account)
+            raise faults.refusal(answer, self.place(container, name), self.account)
         return answer.status == 202  # noqa: PLR2004 - HTTP
 
     # Asking.

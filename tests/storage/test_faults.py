@@ -1,0 +1,408 @@
+"""What goes wrong between us and a Blob service, on a server that does it on demand: its error, and no trace."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from azray_lab import blob
+from azray_lab.errors import AzRayError, BlobNotFoundError, CancelledError, CredentialError, StorageError
+from azray_lab.storage.engine import Engine, engine_for
+from azray_lab.storage.routes import Names
+from azray_lab.storage.uri import BlobUri
+from azray_lab.testing.blob_server import BlobServer, run_blob_server
+
+if TYPE_CHECKING:
+    from azray_lab.operation import Event, Task
+
+_MiB = 2**20
+_CONTENT = bytes(range(256)) * 4096  # 1 MiB, no two neighbours alike
+_SIZE = 24 * _MiB
+
+
+@pytest.fixture(scope="module")
+def module_server() -> Iterator[BlobServer]:
+    """One server for the module, with the blob `large` and the small ones `small/0` to `small/199`."""
+    with run_blob_server() as server:
+        server.seed("data", "large", 1, _CONTENT, _SIZE // _MiB)
+        server.seed("data", "small/{}", 200, b"small")
+        yield server
+
+
+@pytest.fixture
+def server(module_server: BlobServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[BlobServer]:
+    """The module's server, without faults before and after; the environment points at it."""
+    for name, value in module_server.environment().items():
+        monkeypatch.setenv(name, value)
+    module_server.faults()
+    yield module_server
+    module_server.faults()
+
+
+@pytest.fixture
+def engine(server: BlobServer) -> Engine:
+    """An engine on the server."""
+    return engine_for(BlobUri.parse("az://data"), server.environment())
+
+
+def _below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+_REFUSALS = [
+    (400, "InvalidHeaderValue", StorageError, "InvalidHeaderValue"),
+    (401, "NoAuthenticationInformation", CredentialError, "AZURE_STORAGE_CONNECTION_STRING"),
+    (403, "AuthenticationFailed", CredentialError, "AZURE_STORAGE_CONNECTION_STRING"),
+    (403, "AuthorizationPermissionMismatch", CredentialError, "Storage Blob Data Contributor"),
+    (404, "BlobNotFound", BlobNotFoundError, "azray blob ls az://data"),
+    (404, "ContainerNotFound", BlobNotFoundError, "azray blob mb az://data"),
+    (409, "ContainerBeingDeleted", StorageError, "wait half a minute"),
+    (412, "LeaseIdMissing", StorageError, "lease"),
+    (412, "ConditionNotMet", StorageError, "changed"),
+    (429, "TooManyRequests", StorageError, "throttled"),
+    (500, "InternalError", StorageError, "inside the service"),
+    (503, "ServerBusy", StorageError, "throttled"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "words"), _REFUSALS)
+@pytest.mark.parametrize("verb", ["get", "put"])
+def test_what_the_service_refuses(
+    server: BlobServer, engine: Engine, status: int, code: str, kind: type[AzRayError], words: str, verb: str
+):
+    """The status becomes our error with the service's word, its request and what to do; retried when there is hope."""
+    server.faults({"path": "/data/x", "status": status, "code": code, "headers": {"Retry-After": "0"}})
+    with pytest.raises(kind) as caught:
+        engine.get_bytes("data", "x") if verb == "get" else engine.put("data", "x", b"1")
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+    assert {
+        "status": status,
+        "code": code,
+        "request_id": "1",
+        "uri": "az://data/x",
+    }.items() <= caught.value.facts.items()
+    assert caught.value.next_step
+    # One by obstore, then by the standard library: once, or six times where another try may help.
+    assert server.counts()[verb.upper()] == (7 if status in {429, 500, 503} else 2)
+
+
+def test_throttling_is_ridden_out(server: BlobServer, engine: Engine):
+    """Ten 503 among hundreds of requests are each asked again; nothing is lost and no thread waits for another."""
+    server.faults({"method": "GET", "every": 17, "times": 10, "status": 503, "code": "ServerBusy"})
+    places = [("data", f"small/{number}") for number in range(200)]
+    assert engine.get_many(places) == [b"small"] * 200
+    assert server.counts()["GET"] == 210
+
+
+def test_retry_after_holds_every_thread_back(server: BlobServer, engine: Engine):
+    """When the service says how long, no request of any thread comes before."""
+    server.faults({"method": "GET", "times": 2, "status": 503, "code": "ServerBusy", "headers": {"Retry-After": "1"}})
+    began = time.monotonic()
+    engine.get_bytes("data", "small/1")
+    engine.get_bytes("data", "small/2")
+    assert time.monotonic() - began >= 1.0  # the least that was asked for; how much more is the machine's affair
+    assert server.counts()["GET"] == 4
+
+
+@pytest.mark.parametrize("verb", ["get", "file", "put", "list"])
+def test_a_connection_cut_half_way_is_resumed(server: BlobServer, engine: Engine, verb: str, tmp_path: Path):
+    """Every fourth answer breaks off in the middle: what came is right all the same."""
+    server.faults({"path": "data", "every": 4, "cut": 1000})
+    if verb == "get":
+        assert engine.get_bytes("data", "large") == _CONTENT * (_SIZE // _MiB)
+    elif verb == "file":
+        assert engine.get_file("data", "large", tmp_path / "x") is not None
+        assert (tmp_path / "x").read_bytes() == _CONTENT * (_SIZE // _MiB)
+    elif verb == "put":
+        engine.put("data", "cut", _CONTENT * 20)
+        server.faults()
+        assert engine.get_bytes("data", "cut") == _CONTENT * 20
+    else:
+        for _ in range(8):
+            assert len(list(engine.list("data", "small/"))) == 200
+
+
+def test_a_body_shorter_than_promised(server: BlobServer, engine: Engine, tmp_path: Path):
+    """A range that lacks its last bytes, and says so, is an error and no short file."""
+    server.faults({"method": "GET", "path": "large", "every": 3, "short": 1})
+    with pytest.raises(StorageError, match="cut short"):
+        engine.get_file("data", "large", tmp_path / "new" / "x")
+    assert _below(tmp_path) in ([], ["new"])
+    server.faults({"method": "GET", "path": "comp=list", "short": 20})
+    with pytest.raises(StorageError, match="listing of az://data cannot be read"):
+        list(engine.list("data"))
+
+
+@pytest.mark.parametrize("how", ["bytes", "file", "copy"])
+def test_a_blob_changed_while_it_is_read(server: BlobServer, engine: Engine, how: str, tmp_path: Path):
+    """Two versions are never mixed: the read fails, and no file is there."""
+    server.seed("data", "changing", 1, _CONTENT, 24)
+    server.faults({"method": "GET", "path": "changing", "every": 2, "times": 1, "change": True})
+    path = tmp_path / "new" / "x"
+    verbs: dict[str, Callable[[], object]] = {
+        "bytes": lambda: engine.get_bytes("data", "changing"),
+        "file": lambda: engine.get_file("data", "changing", path),
+        "copy": lambda: blob.copy("az://data/changing", path).run(),
+    }
+    with pytest.raises(StorageError, match="changed") as caught:
+        verbs[how]()
+    assert caught.value.facts["status"] == 412
+    assert _below(tmp_path) == []
+
+
+def test_a_clock_that_is_wrong(server: BlobServer, engine: Engine):
+    """A refusal by a service whose date is far from ours is about the clock, and says how far."""
+    server.faults({"status": 403, "code": "AuthenticationFailed", "skew": 3600.0})
+    with pytest.raises(CredentialError, match=r"60 minutes behind the service's.*timedatectl") as caught:
+        engine.stat("data", "large")
+    assert -3700 < caught.value.facts["skew_seconds"] < -3500
+
+
+def test_a_host_that_is_no_name():
+    """No such account: an error within the time of a look-up, not of its retries."""
+    address = "https://this-account-does-not-exist.blob.invalid/data/x"
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"no host this-account-does-not-exist\.blob\.invalid"):
+        engine_for(BlobUri.parse(f"{address}?sv=1&sig=s3cret")).get_bytes("data", "x")
+    assert time.monotonic() - began < 30  # the look-up's own deadline is 4 s; the rest is a busy machine
+
+
+def test_a_host_that_refuses_or_is_silent(server: BlobServer, monkeypatch: pytest.MonkeyPatch):
+    """Nobody listens: three tries. Something listens that is no Blob service: told at once, and as such."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    text = server.connection_string.replace(server.endpoint, f"http://127.0.0.1:{port}/devstoreaccount1")
+    refused = engine_for(BlobUri.parse("az://data"), {"AZURE_STORAGE_CONNECTION_STRING": text})
+    with pytest.raises(StorageError, match="does not answer") as caught:
+        refused.get_bytes("data", "x")
+    assert caught.value.facts["endpoint"].endswith(f":{port}/devstoreaccount1")
+    del monkeypatch
+
+
+def test_damage_on_the_way_is_found(server: BlobServer, engine: Engine, tmp_path: Path):
+    """With checks, an MD5 of the service's that differs from the bytes is an error; without, the bytes are taken."""
+    engine.put("data", "checked", _CONTENT * 9, check=True)
+    assert engine.get_file("data", "checked", tmp_path / "good", check=True) is not None
+    server.seed("data", "damaged", 1, _CONTENT)
+    engine.put("data", "damaged", _CONTENT, check=True)
+    wire = engine.wire
+    wire.put("data", "damaged", b"other bytes", {"x-ms-blob-content-md5": "XUFAKrxLKna5cZ2REBfFkg=="})
+    with pytest.raises(StorageError, match="arrived damaged"):
+        engine.get_file("data", "damaged", tmp_path / "bad", check=True)
+    assert _below(tmp_path) == ["good"]
+
+
+# The local side.
+
+
+def test_a_disk_that_is_full(server: BlobServer, tmp_path: Path):
+    """A limit on file sizes stands for the disk: the error names the file and the way out, and no part of it stays."""
+    program = f"""
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, ({_MiB}, {_MiB}))
+from azray_lab import blob
+from azray_lab.errors import StorageError
+try:
+    blob.copy("az://data/large", {str(tmp_path / "new" / "x")!r}).run()
+except StorageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert "cannot be written: File too large. Next: name a destination" in done.stdout
+    assert _below(tmp_path) == []
+    assert resource.getrlimit(resource.RLIMIT_FSIZE) != (_MiB, _MiB)
+    del server
+
+
+def test_a_file_larger_than_the_disk_is_not_begun(server: BlobServer, tmp_path: Path):
+    """What cannot fit is told before the first byte is written."""
+    from azray_lab.storage.engine.landing import Landing
+
+    with pytest.raises(StorageError, match="MiB are free") as caught:
+        Landing(tmp_path / "x").begin(1 << 60)
+    assert "free some space" in caught.value.next_step
+    assert _below(tmp_path) == []
+    del server
+
+
+@pytest.mark.parametrize("size", [10, 20 * _MiB])
+def test_a_file_that_changes_while_it_is_uploaded(server: BlobServer, tmp_path: Path, size: int):
+    """It is read at one time or not sent: the blob stays as it was."""
+    path = tmp_path / "growing"
+    path.write_bytes(b"x" * size)
+    item_seen = threading.Event()
+    task = blob.copy(path, "az://data/growing")
+
+    def grow(event: Event) -> None:
+        if event.kind == "started" and event.stage == "copy" and not item_seen.is_set():
+            item_seen.set()
+            path.write_bytes(b"y" * (size + 1))
+
+    task.operation.subscribe(grow)
+    with pytest.raises(StorageError, match="changed while it was being read"):
+        task.run()
+    with pytest.raises(BlobNotFoundError):
+        blob.list_blobs("az://data/growing")
+    del server
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "/etc/passwd", "a//b", "a/./b", ".."])
+def test_a_name_that_would_leave_the_folder(server: BlobServer, engine: Engine, tmp_path: Path, name: str):
+    """No blob's name leads out of the folder: the copy fails, names it, and writes nothing."""
+    server.seed("names", f"evil/{name}", 1, b"evil")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    with pytest.raises(StorageError, match="cannot be a local file") as caught:
+        blob.copy("az://names/evil", inside, recursive=True).run()
+    assert caught.value.facts["name"] == name
+    assert _below(tmp_path) == ["inside"]
+    engine.delete_container("names")
+
+
+def test_names_that_differ_in_case_only(tmp_path: Path):
+    """On a file system that folds case the second one is an error that names both; on others both are files."""
+    names = Names(tmp_path, folds=True)
+    assert names.path("a/Read.me") == tmp_path / "a" / "Read.me"
+    with pytest.raises(StorageError, match=r"'a/Read\.me' and 'a/read\.ME' would be one file"):
+        names.path("a/read.ME")
+    both = Names(tmp_path)
+    assert (both.path("x"), both.path("X")) == (tmp_path / "x", tmp_path / "X")
+    assert _below(tmp_path) == []
+
+
+def test_a_blob_named_like_a_folder_of_others(server: BlobServer, engine: Engine, tmp_path: Path):
+    """`a` and `a/b` cannot both be files: an error that says so."""
+    server.seed("clash", "a", 1, b"1")
+    server.seed("clash", "a/b", 1, b"2")
+    with pytest.raises(StorageError, match="cannot be written"):
+        blob.copy("az://clash", tmp_path, recursive=True).run()
+    assert [path.name for path in tmp_path.rglob("*") if path.name.endswith(".part")] == []
+    engine.delete_container("clash")
+
+
+def test_a_container_that_is_not_there(server: BlobServer, engine: Engine, tmp_path: Path):
+    """The error offers to make it; `create=True` does."""
+    (tmp_path / "x").write_text("x")
+    with pytest.raises(BlobNotFoundError, match=r"no container az://fresh.*azray blob mb az://fresh"):
+        blob.copy(tmp_path / "x", "az://fresh/x").run()
+    assert blob.copy(tmp_path / "x", "az://fresh/x", create=True).run().files == 1
+    engine.delete_container("fresh")
+    del server
+
+
+# Stopping.
+
+
+def _at_first_progress(task: Task[Any], act: Callable[[], object]) -> Task[Any]:
+    told: list[Event] = []
+
+    def listener(event: Event) -> None:
+        if event.kind == "progress" and not told:
+            told.append(event)
+            act()
+
+    task.operation.subscribe(listener)
+    return task
+
+
+def test_a_cancelled_download_leaves_nothing(tmp_path: Path):
+    """Neither a part of the file, nor the folder that was made for it; an older file stays as it was."""
+    with run_blob_server(rate=40e6) as slow:
+        slow.seed("data", "large", 1, _CONTENT, 300)
+        environ = slow.environment()
+        old = tmp_path / "old"
+        old.write_text("old")
+        for target in (tmp_path / "new" / "deep" / "x", old):
+            task = blob.copy("az://data/large", target, environ=environ)
+            with pytest.raises(CancelledError):
+                _at_first_progress(task, task.operation.cancel).run()
+        assert (_below(tmp_path), old.read_text()) == (["old"], "old")
+
+
+def test_a_pause_ends_when_it_is_cancelled(server: BlobServer, engine: Engine):
+    """Cancelled while it waits for another try, it does not wait for it."""
+    server.faults({"method": "GET", "status": 503, "code": "ServerBusy", "headers": {"Retry-After": "14"}})
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(CancelledError):
+        engine.stoppable(stop).get_bytes("data", "small/1")
+    engine.wire.pauses._calm[0] = 0.0  # the engine is shared: others need not wait for it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["listing", "downloading", "uploading"])
+def test_ctrl_c_at_any_point(server: BlobServer, tmp_path: Path, moment: str):
+    """SIGINT in the list, in a download of many and in an upload: exit status 130, no partial file, no blob."""
+    del server
+    with run_blob_server(latency=0.05, rate=20e6) as slow:
+        slow.seed("data", "many/{}", 3000, _CONTENT)
+        slow.seed("ups")
+        (tmp_path / "up").mkdir()
+        with (tmp_path / "up" / "x").open("wb") as file:
+            file.truncate(2 * 2**30)
+        words = ["cp", "-r", "az://data/many", str(tmp_path / "down")]
+        if moment == "uploading":
+            words = ["cp", str(tmp_path / "up" / "x"), "az://ups/x"]
+        wanted = '"stage": "list"' if moment == "listing" else '"event": "progress"'
+        with subprocess.Popen(
+            [sys.executable, "-m", "azray_lab", "blob", *words, "--events"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | slow.environment(),
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if wanted in line:
+                    process.send_signal(signal.SIGINT)
+                    break
+            process.communicate(timeout=120)
+        assert process.returncode == 130
+        assert [name for name in _below(tmp_path) if name.endswith(".part")] == []
+        assert all(path.stat().st_size in {_MiB, 2 * 2**30} for path in tmp_path.rglob("*") if path.is_file())
+        assert blob.list_blobs("az://ups", environ=slow.environment()).to_dict() == []
+
+
+# Very many.
+
+_COUNT = """
+import resource
+from azray_lab import blob
+from azray_lab.storage.engine import engine_for
+from azray_lab.storage.uri import BlobUri
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+entries = engine_for(BlobUri.parse("az://many")).list("many", "folder/")
+for number, entry in zip(range(10_000), entries):
+    pass
+before = peak()
+assert 1 + number + sum(1 for _ in entries) == 100_000
+print(blob.usage("az://many").to_dict()[0])
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_blobs_in_constant_memory(engine: Engine, server: BlobServer):
+    """To list and to count 100,000 names takes no more memory than the first two pages took, and 20 requests each."""
+    server.seed("many", "folder/{:06d}.bin", 100_000, b"12345678")
+    server.faults()
+    done = subprocess.run([sys.executable, "-c", _COUNT], capture_output=True, text=True, check=True, timeout=240)
+    counted, grown = done.stdout.splitlines()
+    assert counted == "{'name': 'folder/', 'blobs': 100000, 'bytes': 800000}"
+    assert int(grown) <= 16  # MiB
+    assert server.counts()["GET list"] == 40
+    engine.delete_container("many")
