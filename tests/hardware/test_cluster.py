@@ -34,7 +34,7 @@ def cluster() -> Iterator[azray_lab.Cluster]:
 class Holds:
     """Holds the GPUs that it is given."""
 
-    def place(self) -> tuple[str, list[str]]:
+    def place(self) -> tuple[Any, list[str]]:
         """The node's accelerator type, and the GPUs that Ray gave."""
         context = ray.get_runtime_context()
         return context.get_node_labels()["ray.io/accelerator-type"], context.get_accelerator_ids()["GPU"]
