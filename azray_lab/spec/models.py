@@ -188,6 +188,31 @@ class MountSpec(Model):
         return value
 
 
+def _lower(value: Any) -> Any:
+    return value.lower().replace("-", "_") if isinstance(value, str) else value
+
+
+class StorageSpec(Model):
+    """How tasks and actors open Blob storage, where the environment of the caller does not say it."""
+
+    auth_mode: Annotated[
+        Literal[
+            "connection_string",
+            "account_key",
+            "sas",
+            "workload_identity",
+            "managed_identity",
+            "service_principal",
+            "cli",
+            "default",
+            "anonymous",
+        ]
+        | None,
+        BeforeValidator(_lower),
+    ] = Field(default=None, examples=["managed_identity"])
+    """Which credential opens it; unset: the first that is there. The mode, never the credential itself."""
+
+
 class LeaseSpec(Model):
     """Until when the cluster may live; a watchdog on the cluster enforces it."""
 
@@ -250,6 +275,8 @@ class ClusterSpec(Model):
         default=(), max_length=50, examples=[[{"uri": "az://datasets/imagenet", "path": "/mnt/imagenet"}]]
     )
     """Blob containers that appear as folders on every node."""
+    storage: StorageSpec = Field(default=StorageSpec(), examples=[{"auth_mode": "managed_identity"}])
+    """How tasks and actors open Blob storage."""
     lease: LeaseSpec = Field(default=LeaseSpec(), examples=[{"idle": "30m", "max": "8h"}])
     """Until when the cluster may live."""
     env: dict[VariableName, str] = Field(default={}, examples=[{"OMP_NUM_THREADS": "4"}])

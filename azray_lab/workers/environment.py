@@ -47,12 +47,13 @@ def runtime_env(
     (more variables of yours, for other services) are set as variables in the workers.
 
     What Ray records and shows is encrypted with the cluster's token. Equal arguments give equal environments. No
-    request. `cluster` is needed where this process is not connected; `credentials` default to the environment's.
-    Raises CredentialError, and UsageError for a hook that is no name.
+    request. `cluster` is needed where this process is not connected; `credentials` default to the environment's, and
+    `storage.auth_mode` of the cluster's spec says which where they do not. Raises CredentialError, and UsageError for
+    a hook that is no name.
     """
     own = _own_hook(yours.pop(_HOOK_FIELD, None))
     found = _cluster(cluster)
-    envelope = _envelope(_given(credentials), local=found is None or found.target == "local")
+    envelope = _envelope(_given(credentials, found), local=found is None or found.target == "local")
     envelope["variables"] |= {name: str(value) for name, value in (secrets or {}).items()}
     variables = {**yours.pop("env_vars", {}), VARIABLE: seal(envelope, _token(found)), **own}
     if settings.variable(_JOB):
@@ -110,12 +111,14 @@ def own_token() -> str:
     )
 
 
-def _given(credentials: Credentials | Mapping[str, str] | None) -> dict[str, str]:
+def _given(credentials: Credentials | Mapping[str, str] | None, cluster: Cluster | None) -> dict[str, str]:
     if isinstance(credentials, Credentials):
         return credentials.export()
     if credentials is not None:
         return dict(credentials)
-    return credentials_of().export()
+    here = credentials_of().export()
+    chosen = cluster.spec.storage.auth_mode if cluster is not None else None
+    return {AUTH_MODE: chosen, **here} if chosen else here
 
 
 def _envelope(given: Mapping[str, str], *, local: bool) -> dict[str, Any]:

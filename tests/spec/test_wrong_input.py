@@ -45,6 +45,8 @@ WRONG: dict[str, Any] = {
     "mounts.0.fallback": "yes",
     "mounts.0.read_only": "maybe",
     "mounts.0.options": ["prefetch"],
+    "storage": 5,
+    "storage.auth_mode": "password",
     "lease": 5,
     "lease.idle": "30 minutes",
     "lease.max": 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azray_lab.errors import CredentialError
+from azray_lab.errors import CredentialError, SpecError
 from azray_lab.storage.credentials import Account
 from azray_lab.storage.uri import BlobUri
 
@@ -161,3 +161,15 @@ def test_the_development_string_is_azurites():
     account = Account.from_connection_string("UseDevelopmentStorage=true")
     assert (account.endpoint, account.name) == ("http://127.0.0.1:10000/devstoreaccount1", "devstoreaccount1")
     assert "BlobEndpoint=" in account.connection_string
+
+
+def test_the_specs_modes_are_these():
+    """`storage.auth_mode` of a spec takes the nine modes in any case."""
+    from azray_lab.spec.models import ClusterSpec
+    from azray_lab.storage.credentials import MODES
+
+    for mode in MODES:
+        spec = ClusterSpec.load({"storage": {"auth_mode": mode.upper()}})
+        assert spec.storage.auth_mode == mode
+    with pytest.raises(SpecError, match="connection_string"):
+        ClusterSpec.load({"storage": {"auth_mode": "password"}})
