@@ -6,6 +6,7 @@ among the advanced ones.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing
@@ -43,6 +44,7 @@ ONLY: dict[str, tuple[str, ...]] = {
 }
 # Text that stands in a line of `key: value` as it is.
 _PLAIN = re.compile(r"[^\s'\"\x00-\x1f\x7f](?:[^\x00-\x1f\x7f\x85\u2028\u2029]*[^\s\x00-\x1f\x7f])?")
+_PLAIN_KEY = re.compile(r"[^\s\"'=][^\s=]*")
 _SPLIT = re.compile(r": |:$|=")
 
 MISSING: Any = object()
@@ -170,10 +172,14 @@ def text_of(setting: Setting, value: Any) -> str:
     if value is None:
         return ""
     if setting.kind == "mapping" and isinstance(value, dict):
-        return "\n".join(f"{key}: {_item_text(setting, inner)}" for key, inner in value.items())
+        return "\n".join(f"{_key_text(key)}: {_item_text(setting, inner)}" for key, inner in value.items())
     if setting.kind == "list":
         return value if isinstance(value, str) else ", ".join(map(str, value))
     return str(value) if fields.takes_text(setting.annotation) else flow(value)
+
+
+def _key_text(key: str) -> str:
+    return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
 
 
 def _item_text(setting: Setting, value: Any) -> str:
@@ -202,14 +208,23 @@ def value_of(setting: Setting, text: str) -> Any:
 def _pairs(setting: Setting, text: str) -> Iterable[tuple[str, Any]]:
     known: set[str] = set()
     for line in filter(None, map(str.strip, text.split("\n"))):
-        found = _SPLIT.search(line)
-        if not found:
-            raise SpecError(f"{line[:40]!r} has no colon", next_step="write `key: value` on each line")
-        key, value = line[: found.start()].strip(), line[found.end() :].strip()
+        key, value = _pair(line)
         if key in known:
             raise SpecError(f"{key[:40]!r} stands here twice", next_step="keep one")
         known.add(key)
         yield key, _item(setting, value)
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key: str | None = None
+    end = 0
+    if line.startswith('"'):
+        with contextlib.suppress(ValueError):  # no whole text in quotes: then it is no key either, as is said below
+            key, end = json.JSONDecoder().raw_decode(line)
+    found = _SPLIT.match(line, end) if end else _SPLIT.search(line)
+    if not found:
+        raise SpecError(f"{line[:40]!r} has no colon", next_step="write `key: value` on each line")
+    return (line[: found.start()].strip() if key is None else key), line[found.end() :].strip()
 
 
 def _item(setting: Setting, text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import ipywidgets as widgets
@@ -127,11 +128,22 @@ class Items(Noted):
 
     def _add(self) -> None:
         item = self._made()
-        item.fill(_first_values(self.many, len(self.items)))
+        item.fill(self._first_values())
         item.aim(self._target)
         self.items.append(item)
         self._show()
         self._context.changed()
+
+    def _first_values(self) -> dict[str, Any]:
+        """What a new entry begins with: a name that no other has, and one node."""
+        names = {part.name: part for part in self.many.item.parts if isinstance(part, Setting)}
+        given: dict[str, Any] = {"count": 1} if "count" in names else {}
+        if "name" in names and self.items:
+            default = names["name"].default or self.many.key
+            taken = {item.parts["name"].read((), Reading()) for item in self.items}
+            numbered = (f"{default}-{number}" for number in itertools.count(2))
+            given["name"] = next(name for name in numbered if name not in taken)
+        return given
 
     def _remove(self, item: Fields) -> None:
         if item in self.items:  # two clicks on one button may both be under way
@@ -161,12 +173,3 @@ class Items(Noted):
     def _numbered(self, own: str, common: str, number: int) -> str:
         words = TEXTS.get(own.format(self.many.key)) or TEXTS[common]
         return words.format(label=self.label, number=number)
-
-
-def _first_values(many: Many, number: int) -> dict[str, Any]:
-    """What a new entry begins with: a name that no other has, and one node."""
-    names = {part.name for part in many.item.parts}
-    given: dict[str, Any] = {}
-    if "name" in names and number:
-        given["name"] = f"worker-{number + 1}"
-    return given | ({"count": 1} if "count" in names else {})
