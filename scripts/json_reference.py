@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import get_args
 
 from azray_lab import planning
+from azray_lab.accelerators import Device, Process, Reason
 from azray_lab.blob import CopyResult
 from azray_lab.cli.detached import Detached
 from azray_lab.errors import AzRayError
+from azray_lab.hardware import GpuReport, GpuRow, Holder
 from azray_lab.jobs import Job, JobResult
 from azray_lab.operation import Event, Kind
 from azray_lab.storage.blobfuse.health import Health
@@ -38,6 +40,7 @@ def expected() -> dict[str, set[str]]:
         "A start that goes on": names(Detached),
         "A plan": {*plan.to_dict(), *names(PlannedNode)},
         "A job": {*Job("", "", "").to_dict(), *JobResult("", "", "", value=1).to_dict()},
+        "GPUs": names(GpuReport, GpuRow, Holder, Device, Process, Reason),
         "Blobs": names(CopyResult),
         "Mounts": names(Record, Health),
         "An error": set(AzRayError("").to_dict()),
