@@ -14,6 +14,7 @@ import json
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,10 +27,14 @@ _MARGIN_SECONDS = 300.0
 
 
 class Relay:
-    """Answers token requests of this process and its children; `sealed` says whose tokens."""
+    """Answers token requests of this process and its children.
 
-    def __init__(self, sealed: str) -> None:
+    `sealed` says whose tokens; `ask` gets one for it and a scope, with its end (seconds since 1970).
+    """
+
+    def __init__(self, sealed: str, ask: Callable[[str, str], tuple[str, int]] = ask) -> None:
         self._sealed = sealed
+        self._ask = ask
         self._header = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[dict[str, Any], float]] = {}
@@ -48,15 +53,15 @@ class Relay:
     def answer(self, header: str, resource: str) -> tuple[HTTPStatus, dict[str, Any]]:
         """The status and body of one request."""
         if not secrets.compare_digest(header, self._header):
-            return HTTPStatus.FORBIDDEN, {"error": "forbidden"}
+            return HTTPStatus.FORBIDDEN, {"statusCode": 403, "message": "wrong X-IDENTITY-HEADER"}
         if not resource:
-            return HTTPStatus.BAD_REQUEST, {"error": "invalid_request", "error_description": "no resource"}
+            return HTTPStatus.BAD_REQUEST, {"statusCode": 400, "message": "no resource"}
         try:
             return HTTPStatus.OK, self._token(resource)
         except AzRayError as error:
             # Not 5xx: libraries would try again for a minute.
             told = RELAYED + json.dumps(error.to_dict())
-            return HTTPStatus.BAD_REQUEST, {"error": "invalid_request", "error_description": told}
+            return HTTPStatus.BAD_REQUEST, {"statusCode": 400, "message": told}
 
     def _token(self, resource: str) -> dict[str, Any]:
         with self._lock:
@@ -64,7 +69,7 @@ class Relay:
             now = time.time()
             if now < renew:
                 return kept
-            token, ends = ask(self._sealed, f"{resource.removesuffix('/')}/.default")
+            token, ends = self._ask(self._sealed, f"{resource.removesuffix('/')}/.default")
             body = {"access_token": token, "expires_on": str(int(ends)), "resource": resource, "token_type": "Bearer"}
             self._kept[resource] = (body, ends - min(_MARGIN_SECONDS, (ends - now) / 2))
             return body

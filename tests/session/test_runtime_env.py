@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import tempfile
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,9 @@ import azray_lab
 from azray_lab import jobs
 from azray_lab.errors import CredentialError, UsageError
 from azray_lab.jobs import runner
+from azray_lab.storage.credentials import Identity, Tokens
 from azray_lab.testing.entra import run_entra
+from azray_lab.workers.relay import Relay
 from azray_lab.workers.seal import seal, unseal
 
 if TYPE_CHECKING:
@@ -78,6 +82,31 @@ def test_without_a_cluster_there_is_nothing_to_seal_for(fresh_home: Path):
     del fresh_home
     with pytest.raises(UsageError, match="say which cluster"):
         azray_lab.runtime_env(credentials={"AZURE_STORAGE_ACCOUNT": "acc"})
+
+
+def test_a_relay_gives_tokens_and_reasons_to_microsofts_library(monkeypatch: pytest.MonkeyPatch):
+    """A token is asked for once; a refusal arrives as the error that it was; without the header nobody gets any."""
+    asked = []
+
+    def ask(sealed: str, scope: str) -> tuple[str, int]:
+        asked.append((sealed, scope))
+        if scope.startswith("https://vault"):
+            raise CredentialError("app got no token", cause="the client secret is wrong", next_step="reset it", code=7)
+        return "the-token", int(time.time()) + 3600
+
+    found = Relay("sealed", ask).start()
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    tokens = Tokens(Identity("managed_identity"))
+    for credential in (tokens, Tokens(Identity("default")), tokens):
+        assert credential.get_token("https://storage.azure.com/.default").token == "the-token"
+    assert asked == [("sealed", "https://storage.azure.com/.default")]
+    with pytest.raises(CredentialError) as caught:
+        Tokens(Identity("managed_identity")).get_token("https://vault.azure.net/.default")
+    assert str(caught.value) == "app got no token: the client secret is wrong. Next: reset it"
+    assert caught.value.facts == {"code": 7}
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{found['IDENTITY_ENDPOINT']}?resource=https://storage.azure.com")  # noqa: S310 - loopback
 
 
 # With one real cluster for all that follows.
