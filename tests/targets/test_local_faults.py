@@ -365,7 +365,7 @@ def test_an_idle_lease_ends_the_cluster_and_says_why(fresh_home: Path) -> None:
 def test_work_and_extend_keep_a_cluster_alive(fresh_home: Path) -> None:
     """A connected driver counts as work, a lease.max does not ask for work, and `extend` moves both ends."""
     del fresh_home
-    cluster = azray_lab.up(name="busy", lease={"idle": "2s", "max": "1h"})
+    cluster = azray_lab.up(name="busy", lease={"idle": "1m", "max": "1h"})
     try:
         cluster.connect()
         watch = Folders.of(cluster.handle).watch
