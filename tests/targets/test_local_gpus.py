@@ -101,6 +101,18 @@ def test_what_cannot_be_used_is_not_given():
     assert [device.index for device in machine(lost, empty, T4[0]).gpus] == ["2"]
 
 
+def test_a_node_that_runs_keeps_its_devices():
+    """Scaling from one to three nodes gives new nodes only what nobody has, whatever an even split would be."""
+    nodes = ClusterSpec.model_validate({"workers": 2})
+    wanted = {"head": nodes.head, "worker-1": nodes.workers[0], "worker-2": nodes.workers[0]}
+    found = shares(machine(*A100, *T4), wanted, held={"head": ["0", "1", "2"]})
+    assert {name: [d.index for d in one.devices] for name, one in found.items()} == {
+        "head": ["0", "1", "2"],
+        "worker-1": ["3"],
+        "worker-2": [],
+    }
+
+
 def test_pretended_gpus_are_told_to_ray_alone():
     """Ray's count, type and label; no variable that would show real devices or make Ray refuse the count."""
     given = {"count": 4, "type": "H100", "pretend": True}

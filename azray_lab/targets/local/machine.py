@@ -15,6 +15,8 @@ from azray_lab.errors import ResourceError
 from azray_lab.targets.local import gpus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from azray_lab.accelerators import Device, Reason
     from azray_lab.spec.models import NodeSpec
 
@@ -103,8 +105,12 @@ def _cgroup_number(name: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def shares(machine: Machine, nodes: dict[str, NodeSpec]) -> dict[str, Share]:
+def shares(
+    machine: Machine, nodes: dict[str, NodeSpec], held: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Share]:
     """Divides `machine` among `nodes` (name -> spec): what a spec says counts, the rest is split evenly.
+
+    Nodes that run keep the GPUs that they have: `held` has their indices by name.
 
     CPUs are logical and at least 1 a node, so that small machines run several nodes. ResourceError where memory,
     /dev/shm or GPUs do not suffice.
@@ -114,11 +120,12 @@ def shares(machine: Machine, nodes: dict[str, NodeSpec]) -> dict[str, Share]:
     even = machine.free_memory // count
     default_store = min(int(even * _OBJECT_STORE_PART), int(machine.free_shm * _SHM_PART) // count)
     _check_shm(machine, nodes, default_store)
-    devices = list(machine.gpus)
+    kept = {name: tuple(d for d in machine.gpus if d.index in indices) for name, indices in (held or {}).items()}
+    rest = [device for device in machine.gpus if not any(device in devices for devices in kept.values())]
     out = {}
     for name, spec in nodes.items():
         store = spec.object_store_memory or default_store
-        taken = _take(name, spec, devices, machine, count)
+        taken = kept[name] if name in kept else _take(name, spec, rest, machine, count)
         pretended = bool(spec.gpus and spec.gpus.pretend)
         out[name] = Share(
             cpus=spec.cpus if spec.cpus is not None else max(1, machine.cpus // count),
@@ -135,8 +142,8 @@ def shares(machine: Machine, nodes: dict[str, NodeSpec]) -> dict[str, Share]:
 def _take(name: str, spec: NodeSpec, rest: list[Device], machine: Machine, nodes: int) -> tuple[Device, ...]:
     if spec.gpus and spec.gpus.pretend:
         return ()
-    even, why = len(machine.gpus) // nodes, gpus.reasons(machine.why)
-    return gpus.take(name, spec.gpus, rest, everything=machine.gpus, even=even, why=why)
+    even = min(len(machine.gpus) // nodes, len(rest))
+    return gpus.take(name, spec.gpus, rest, everything=machine.gpus, even=even, why=gpus.reasons(machine.why))
 
 
 def _gpu_type(spec: NodeSpec, taken: tuple[Device, ...]) -> str:

@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -54,8 +54,8 @@ def ray_version() -> str:
         ) from error
 
 
-def plan_shares(spec: ClusterSpec) -> dict[str, Share]:
-    """What each node of `spec` gets on this machine; ResourceError where it does not fit."""
+def plan_shares(spec: ClusterSpec, held: Mapping[str, Sequence[str]] | None = None) -> dict[str, Share]:
+    """What each node of `spec` gets on this machine (`held`: as in `machine.shares`); ResourceError if it does not fit."""
     names = spec.node_names()
     found = machine.measure(spec.local.object_store_directory)
     if len(names) > commands.MAX_NODES:
@@ -64,7 +64,7 @@ def plan_shares(spec: ClusterSpec) -> dict[str, Share]:
             cause=f"the local target has addresses for {commands.MAX_NODES}",
             next_step=f"ask for at most {commands.MAX_NODES - 1} workers",
         )
-    return machine.shares(found, {name: spec.group(group) for name, group in names.items()})
+    return machine.shares(found, {name: spec.group(group) for name, group in names.items()}, held)
 
 
 def plan(spec: ClusterSpec) -> TargetPlan:
@@ -186,7 +186,8 @@ class Startup:
 
     def workers(self, names: Mapping[str, str]) -> Joining:
         """Starts worker nodes (name -> group), as many at once as the machine has CPUs; `join` waits for all."""
-        joining = Joining(self, names, plan_shares(self.spec))
+        held = {name: record.get("gpus", ()) for name, record in self.handle.details["nodes"].items()}
+        joining = Joining(self, names, plan_shares(self.spec, held))
         joining.launch()
         return joining
 
@@ -251,7 +252,8 @@ class Startup:
         )
         environment = self._environment(name, share)
         process = launch(command, environment, log=self.folders.log(name), directory=folder)
-        record = {"group": group, "index": index, "ip": ip, **process.to_dict()}
+        devices = [device.index for device in share.devices]
+        record = {"group": group, "index": index, "ip": ip, "gpus": devices, **process.to_dict()}
         nodes = {**self.handle.details["nodes"], name: record}
         self.keep(details={**self.handle.details, "nodes": nodes, "next": index + 1})
 
