@@ -118,7 +118,8 @@ def test_detach_then_list_follow_and_stop(project: Path) -> None:
 
 def test_what_a_detached_notebook_leaves_is_fetched_by_its_id(project: Path) -> None:
     """`azray jobs fetch` writes the executed copy; its exit code is its own, not that of the job."""
-    cell = {"cell_type": "code", "id": "a", "source": "1 / 0", "metadata": {}, "outputs": [], "execution_count": None}
+    cell: dict[str, Any] = {"cell_type": "code", "id": "a", "source": "1 / 0", "metadata": {}}
+    cell |= {"outputs": [], "execution_count": None}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     document = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     (project / "broken.ipynb").write_text(json.dumps(document))
