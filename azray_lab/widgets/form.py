@@ -50,7 +50,8 @@ class Form:
         self._fields = Fields(tree(), Context(self._guarded(self._changed), _runs()))
         self._reading = Reading()
         self._data: dict[str, Any] = {}
-        self._yaml = YamlView(words={name: say(f"yaml.{name}") for name in ("title", "copy", "copied", "selected")})
+        words = ("title", "copy", "copied", "selected", "lost")
+        self._yaml = YamlView(words={name: say(f"yaml.{name}") for name in words})
         self._message = widgets.HTML()
         self._planned = widgets.VBox([])
         self._card = widgets.VBox([])
@@ -279,6 +280,7 @@ class Form:
         for box, name in ((root, "form"), (columns, "columns"), (settings, "settings"), (result, "result")):
             box.add_class(f"azray-{name}")
         actions.add_class("azray-actions")
+        self._message.add_class("azray-message")
         return root
 
     def _button(self, name: str) -> Any:

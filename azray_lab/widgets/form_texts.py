@@ -70,6 +70,7 @@ TEXTS: dict[str, str] = {
     "yaml.copy": "Copy",
     "yaml.copied": "Copied",
     "yaml.selected": "Selected: press Ctrl+C",
+    "yaml.lost": "Not live: the kernel that made this form has ended. Run the cell again.",
     "yaml.right": "The spec is complete.",
     "yaml.wrong": "To mend: {places}.",
     "advanced.show": "Show advanced settings",

@@ -16,8 +16,17 @@ function select(node) {
   selection.addRange(range);
 }
 
+// Lab takes Enter, arrows and letters for its own commands unless an element around the focus says otherwise, and
+// nothing but a module like this one can say it. The view is put into the page some frames after it is made.
+function keepKeys(el, frames = 600) {
+  const form = el.closest(".azray-form");
+  if (form) form.dataset.lmSuppressShortcuts = "true";
+  else if (frames > 0) window.requestAnimationFrame(() => keepKeys(el, frames - 1));
+}
+
 function render({ model, el }) {
   const words = model.get("words");
+  keepKeys(el);
   el.classList.add("azray-yaml");
   const bar = element(el, "div", "azray-bar");
   element(bar, "h4", "", words.title);
@@ -37,6 +46,13 @@ function render({ model, el }) {
     status.classList.toggle("azray-wrong", model.get("wrong"));
   };
 
+  // The kernel is gone, or was restarted, and with it what answers here.
+  const lost = () => {
+    if (!el.closest(".jupyter-widgets-disconnected")) return;
+    status.textContent = words.lost;
+    status.classList.add("azray-wrong");
+  };
+
   let timer = 0;
   const copy = async () => {
     try {
@@ -54,10 +70,12 @@ function render({ model, el }) {
 
   button.addEventListener("click", copy);
   model.on("change:text change:status change:wrong", show);
+  model.on("comm_live_update", lost);
   show();
   return () => {
     window.clearTimeout(timer);
     model.off("change:text change:status change:wrong", show);
+    model.off("comm_live_update", lost);
   };
 }
 

@@ -209,17 +209,18 @@ def test_without_a_front_end_it_is_text(form):
 
 
 _words = st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True).filter(lambda word: word != "head")
-_node = {
+_Data = st.SearchStrategy[dict[str, Any]]
+_node: dict[str, st.SearchStrategy[Any]] = {
     "cpus": st.integers(0, 1024),
     "gpus": st.fixed_dictionaries({"count": st.integers(0, 64)}, optional={"pretend": st.booleans()}),
     "memory": st.integers(1, 2**50),
     "resources": st.dictionaries(_words, st.integers(0, 9), max_size=2),
     "labels": st.dictionaries(_words, _words | st.just(""), max_size=2),
 }
-_group = st.fixed_dictionaries(
+_group: _Data = st.fixed_dictionaries(
     {"name": _words}, optional={**_node, "count": st.integers(0, 9), "spot": st.booleans(), "gpu": st.just("A100:8")}
 )
-_mount = st.fixed_dictionaries(
+_mount: _Data = st.fixed_dictionaries(
     {"uri": st.text(min_size=1).filter(lambda text: "sig=" not in text.lower()), "path": _words.map("/mnt/{}".format)},
     optional={
         "profile": st.sampled_from(["dataset", "shared"]),
@@ -227,7 +228,7 @@ _mount = st.fixed_dictionaries(
         "options": st.dictionaries(st.text(), st.booleans() | st.integers() | st.text(), max_size=2),
     },
 )
-_specs = st.fixed_dictionaries(
+_specs: _Data = st.fixed_dictionaries(
     {},
     optional={
         "name": _words,
@@ -243,6 +244,7 @@ _specs = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @calm
 @given(_specs)
 def test_what_the_form_writes_is_the_spec(data):
@@ -260,6 +262,7 @@ def test_what_the_form_writes_is_the_spec(data):
 ODD = ("0", "1", "30m", "{}", "{", "[a]", "a:1", "~", "a: &x", "9" * 40, "\x00", "\ud800")
 
 
+@pytest.mark.slow
 @calm
 @given(st.dictionaries(st.sampled_from(TEXTS).map(_at), st.text() | st.sampled_from(ODD)))
 def test_whatever_is_typed_is_right_or_told(typed):
