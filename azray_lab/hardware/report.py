@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from azray_lab.accelerators.devices import Device, Reason
 
 _COLUMNS = ("node", "vendor", "type", "count", "memory", "used", "temp.", "driver", "CUDA", "MIG", "NVLink", "held by")
+# A column in which nobody told anything is left out; these stay.
+_ALWAYS = ("node", "vendor", "type", "count", "held by")
+_HOLDERS = ("node", "held by", "GPUs", "memory", "cell", "job")
 # What nobody told; a word would say less than an empty-looking cell, and screen readers say "dash".
 _UNTOLD = "-"
 
@@ -36,12 +39,12 @@ class Holder:
     entrypoint: str = ""
     cell: str = ""
 
-    def __str__(self) -> str:
-        amount = f" {self.gpus:g} GPU" if self.gpus else ""
-        memory = f" {_size(self.memory)}" if self.memory else ""
-        job = f" (job {self.job})" if self.job else ""
-        cell = f" from {self.cell}" if self.cell else ""
-        return f"{self.kind} {self.name}{amount}{memory}{cell}{job}"
+    def cells(self, node: str) -> tuple[str, ...]:
+        """It as a row of the table of holders."""
+        memory = _UNTOLD if self.memory is None else _size(self.memory)
+        job = f"{self.job}: {self.entrypoint}" if self.entrypoint else self.job
+        amount = f"{self.gpus:g}" if self.gpus else _UNTOLD
+        return node, f"{self.kind} {self.name}", amount, memory, self.cell or _UNTOLD, job or _UNTOLD
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,8 @@ class GpuReport:
         return f"{self.where}: {self.count or 'no'} {noun}{told}"
 
     def __str__(self) -> str:
-        table = views.aligned([[c.upper() for c in _COLUMNS], *map(_cells, self.rows)]) if self.rows else []
-        lines = [f"  {line}" for line in [*table, *self._notes()]]
-        return "\n".join([self._title(), *lines])
+        lines = [*_aligned(*self._table()), *_aligned(_HOLDERS, self._holders()), *self._notes()]
+        return "\n".join([self._title(), *(f"  {line}" for line in lines)])
 
     def _ipython_display_(self) -> None:
         if not views.show(self):
@@ -112,9 +114,24 @@ class GpuReport:
         return str(self)
 
     def _repr_html_(self) -> str:
-        table = views.table_html(self._title(), _COLUMNS, [_cells(row) for row in self.rows])
+        tables = views.table_html(self._title(), *self._table())
+        if held := self._holders():
+            tables += views.table_html("held by", _HOLDERS, held)
         notes = "".join(f"<li>{views.escape(note)}</li>" for note in self._notes())
-        return views.frame(table + (f"<ul>{notes}</ul>" if notes else ""))
+        return views.frame(tables + (f"<ul>{notes}</ul>" if notes else ""))
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        """The columns in which somebody told something, and the rows."""
+        rows = [_cells(row) for row in self.rows]
+        shown = [
+            number
+            for number, name in enumerate(_COLUMNS)
+            if name in _ALWAYS or any(row[number] != _UNTOLD for row in rows)
+        ]
+        return [_COLUMNS[number] for number in shown], [[row[number] for number in shown] for row in rows]
+
+    def _holders(self) -> list[tuple[str, ...]]:
+        return [holder.cells(row.node) for row in self.rows for holder in row.holders]
 
     def _notes(self) -> list[str]:
         problems = [f"{row.node}: {problem}" for row in self.rows for problem in row.problems]
@@ -124,6 +141,10 @@ class GpuReport:
             for reason in reasons:
                 same.setdefault(str(reason), []).append(node)
         return problems + [f"{_names(nodes)}: {text}" for text, nodes in same.items()]
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return views.aligned([[column.upper() for column in columns], *rows]) if rows else []
 
 
 def _names(nodes: Sequence[str], shown: int = 4) -> str:
@@ -145,8 +166,18 @@ def _cells(row: GpuRow) -> tuple[str, ...]:
         row.cuda or _UNTOLD,
         ", ".join(row.mig) or _UNTOLD,
         _UNTOLD if row.nvlink is None else f"{row.nvlink} links",
-        "; ".join(map(str, row.holders)) or _UNTOLD,
+        _summary(row.holders),
     )
+
+
+def _summary(holders: Sequence[Holder]) -> str:
+    """Who holds them in a few words: `2 actors, 1 task`."""
+    kinds = [holder.kind for holder in holders]
+    words = []
+    for kind in dict.fromkeys(kinds):
+        plural = {"process": "processes"}.get(kind, f"{kind}s")
+        words.append(f"{kinds.count(kind)} {kind if kinds.count(kind) == 1 else plural}")
+    return ", ".join(words) or "nobody"
 
 
 def _memory(row: GpuRow) -> str:

@@ -197,6 +197,21 @@ def test_names_are_text_in_html():
     assert report._repr_html_().count("&lt;script&gt;") >= 4
 
 
+def test_the_text_has_what_was_told_and_who_holds_it(dashboard):
+    """Columns in which nobody told anything are left out; holders have a table of their own."""
+    dashboard.node("head", [], count=2, kind="A100", labels={GPUS_LABEL: PRETENDED})
+    dashboard.actor("head", "half", 7, {"GPU": 0.5})
+    dashboard.jobs.append({"job_id": "01000000", "submission_id": None, "entrypoint": "python train.py"})
+    assert str(reading.cluster("a", dashboard.endpoint, NO_LIBRARY)).splitlines() == [
+        "a: 2 GPUs, all pretended",
+        "  NODE  VENDOR  TYPE              COUNT  HELD BY",
+        "  head  NVIDIA  A100 (pretended)  2      1 actor",
+        "  NODE  HELD BY     GPUS  MEMORY  CELL  JOB",
+        "  head  actor half  0.5   -       -     01000000: python train.py",
+        "  head: its GPUs are pretended: names for teaching, without memory or utilisation",
+    ]
+
+
 def test_the_same_reason_of_many_nodes_is_one_line(dashboard):
     """Ten nodes without GPUs are four names and a number."""
     for number in range(10):

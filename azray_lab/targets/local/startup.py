@@ -55,7 +55,7 @@ def ray_version() -> str:
 
 
 def plan_shares(spec: ClusterSpec, held: Mapping[str, Sequence[str]] | None = None) -> dict[str, Share]:
-    """What each node of `spec` gets on this machine (`held`: as in `machine.shares`); ResourceError if it does not fit."""
+    """What each node of `spec` gets on this machine (`held`: see `machine.shares`); ResourceError if too little."""
     names = spec.node_names()
     found = machine.measure(spec.local.object_store_directory)
     if len(names) > commands.MAX_NODES:
