@@ -100,6 +100,8 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
         named = {ours: options.pop(name) for name, ours in _ADLFS.items() if options.get(name)}
         if options.pop("credential", None) is not None:
             raise UsageError("credential= is not taken here", next_step="credentials=azray_lab.credentials(...)")
+        if endpoint and named:
+            named["account"] = endpoint
         if credentials is None and (named or anon):
             credentials = credentials_of("anonymous" if anon else None, **named)
         # do_connect, which adlfs's __init__ calls, needs it.
