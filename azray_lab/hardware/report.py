@@ -52,8 +52,8 @@ class GpuRow:
     """The GPUs of one type on one node.
 
     Over `devices`: the sum of memory (bytes), the mean `utilisation` (0 to 1), the highest `temperature` (degrees
-    Celsius); None where no device tells. `count` is how many there are, or how many Ray was told of: pretended GPUs
-    have no devices and no live numbers.
+    Celsius), the fewest `nvlink` of one GPU; None where no device tells. `count` is how many there are, or how many
+    Ray was told of: pretended GPUs have no devices and no live numbers.
     """
 
     node: str
@@ -165,7 +165,7 @@ def _cells(row: GpuRow) -> tuple[str, ...]:
         row.driver or _UNTOLD,
         row.cuda or _UNTOLD,
         ", ".join(row.mig) or _UNTOLD,
-        _UNTOLD if row.nvlink is None else f"{row.nvlink} links",
+        _UNTOLD if row.nvlink is None else f"{row.nvlink} each",
         _summary(row.holders),
     )
 
@@ -212,7 +212,7 @@ def row_of(node: str, devices: Sequence[Device], holders: Iterable[Holder] = (),
         driver=first.driver,
         cuda=first.cuda,
         mig=_counted([d.mig for d in devices if d.mig]),
-        nvlink=sum(links) if links else None,
+        nvlink=min(links) if links else None,
         holders=tuple(holders),
         pretended=first.pretended,
         devices=tuple(devices),

@@ -37,6 +37,14 @@ def one_gpu(**more: Any) -> dict[str, Any]:
     return {"driver": "570.133.20", "cuda": 12080, "gpus": [device | {"nvlinks": [1] * 18, "processes": []} | more]}
 
 
+@pytest.fixture
+def machines_of_mig() -> Host:
+    """A machine with one A100 that is cut into two instances."""
+    part = {"name": "NVIDIA A100-SXM4-80GB MIG 1g.10gb", "memory": [10 * GIB, 0], "processes": []}
+    parts = [part | {"uuid": f"MIG-{number}"} for number in range(2)]
+    return host(one_gpu(name="NVIDIA A100-SXM4-80GB", nvlinks=[1] * 12, mig_mode=1, instances=parts))
+
+
 # This machine.
 
 
@@ -51,6 +59,12 @@ def test_a_machine_is_one_row_for_each_type():
     ]
     assert [(h.kind, h.pid, h.memory) for h in report.rows[0].holders] == [("process", 99, 29 * GIB)]
     assert report.reasons == {}
+
+
+def test_links_are_those_of_one_gpu(machines_of_mig):
+    """MIG instances share the links of their GPU, so they are not added up."""
+    (row,) = gpus(host=machines_of_mig).rows
+    assert (row.count, row.nvlink, row.mig) == (2, 12, ("2 x 1g.10gb",))
 
 
 def test_without_a_gpu_the_report_says_why():
