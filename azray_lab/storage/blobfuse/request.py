@@ -15,10 +15,11 @@ from azray_lab.storage.blobfuse import program
 from azray_lab.storage.blobfuse.capacity import MIB
 from azray_lab.storage.blobfuse.profiles import PROFILES, Access, Profile, Value
 from azray_lab.storage.blobfuse.records import USER, Engine
+from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
+    from azray_lab.spec.models import MountSpec
     from azray_lab.storage.blobfuse.blobs import Found
-    from azray_lab.storage.uri import BlobUri
 
 DEVICE = Path("/dev/fuse")
 LOOK_SECONDS = 1.0
@@ -57,6 +58,14 @@ class Request:
     def only_read(self) -> bool:
         """Whether nothing may be written: said, or because the profile is for reading."""
         return self.profile in {"dataset", "models"} if self.read_only is None else self.read_only
+
+
+def from_spec(mount: MountSpec, owner: str) -> Request:
+    """The request for an entry of the spec's `mounts:`."""
+    return Request(
+        BlobUri.parse(mount.uri), mount.path, mount.profile, mount.engine, mount.access, mount.fallback,
+        mount.read_only, overrides=dict(mount.options), owner=owner,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azray_lab.targets.local import gpus
+from azray_lab.targets.local import gpus, mounts
 from azray_lab.targets.local.processes import ID_VARIABLE, NODE_VARIABLE, STATE_VARIABLE
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def node_environment(
         ID_VARIABLE: cluster_id,
         NODE_VARIABLE: name,
         STATE_VARIABLE: str(token.parent),
+        mounts.PLUGINS: mounts.plugins(out.get(mounts.PLUGINS, "")),
     }
     if spec.local.object_store_directory:
         out["RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE"] = "1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,14 +15,14 @@ from azray_lab.storage.blobfuse.records import Records, place
 from azray_lab.targets.base import MountStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from azray_lab.operation import Operation
-    from azray_lab.spec.models import ClusterSpec, MountSpec
+    from azray_lab.spec.models import ClusterSpec
     from azray_lab.storage.blobfuse.records import Record
-    from azray_lab.storage.blobfuse.request import Request
     from azray_lab.targets.base import Handle
 
+# Ray's list of plugins that its nodes load (ray/_private/runtime_env/constants.py, 2.60), and ours.
+PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
+_PLUGIN = {"class": "azray_lab.storage.blobfuse.ray_plugin.MountPlugin"}
 # How long `down` waits for files that somebody else has open below a mount, in seconds.
 _OPEN_SECONDS = 5.0
 
@@ -29,6 +30,15 @@ _OPEN_SECONDS = 5.0
 def paths(spec: ClusterSpec) -> list[str]:
     """Where the mounts of `spec` appear."""
     return [place(mount.path) for mount in spec.mounts]
+
+
+def plugins(present: str) -> str:
+    """The value of PLUGINS by which tasks can ask for mounts, beside the plugins that are named already."""
+    try:
+        others = json.loads(present or "[]")
+    except ValueError:  # Ray will say so to whoever set it
+        return present
+    return json.dumps([*(one for one in others if one != _PLUGIN), _PLUGIN])
 
 
 def plan(spec: ClusterSpec, environment: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -51,20 +61,11 @@ def plan(spec: ClusterSpec, environment: Mapping[str, str]) -> tuple[list[str], 
 def mount_all(spec: ClusterSpec, owner: str, environment: Mapping[str, str], operation: Operation[Any]) -> None:
     """Mounts what `spec` asks for, one after the other; the error of the first that cannot be."""
     from azray_lab.storage.blobfuse.mounts import Mounts
+    from azray_lab.storage.blobfuse.request import from_spec
 
     door = Mounts(environ={**environment, **spec.env})
     for mount in spec.mounts:
-        door.mount(_request(mount, owner), operation)
-
-
-def _request(mount: MountSpec, owner: str) -> Request:
-    from azray_lab.storage.blobfuse.request import Request
-    from azray_lab.storage.uri import BlobUri
-
-    return Request(
-        BlobUri.parse(mount.uri), mount.path, mount.profile, mount.engine, mount.access, mount.fallback,
-        mount.read_only, overrides=dict(mount.options), owner=owner,
-    )  # fmt: skip
+        door.mount(from_spec(mount, owner), operation)
 
 
 def unmount_all(handle: Handle, operation: Operation[Any]) -> None:
@@ -95,27 +96,26 @@ def _unmounted(record: Record, owner: str, operation: Operation[Any]) -> bool:
     return not gone or mountinfo.at(record.path) is None
 
 
-def _records(handle: Handle) -> Iterator[Record]:
-    known = Records() if handle.details.get("mounts") else None
-    for path in handle.details.get("mounts", ()):
-        record = known.get(path) if known else None
-        if record is not None and handle.id in record.owners:
-            yield record
+def _records(handle: Handle) -> list[Record]:
+    """The mounts that the cluster uses: those of its spec, and those that tasks asked for."""
+    return [record for record in Records() if handle.id in record.owners]
 
 
 def states(handle: Handle) -> tuple[MountStatus, ...]:
     """How the cluster's mounts are; at most five seconds for each that does not answer."""
-    if not handle.details.get("mounts"):
+    records = _records(handle)
+    wanted = dict.fromkeys([*handle.details.get("mounts", ()), *(record.path for record in records)])
+    if not wanted:
         return ()
     from azray_lab.storage.blobfuse.mounts import Mounts
 
     door = Mounts()
-    found = {record.path: door.health(record) for record in _records(handle)}
+    found = {record.path: door.health(record) for record in records}
     return tuple(
         MountStatus(path, one.uri, one.profile, one.engine, one.state, one.reason, one.why, one.read_only)
         if (one := found.get(path))
         else MountStatus(path, state="gone", reason="it was unmounted")
-        for path in handle.details["mounts"]
+        for path in wanted
     )
 
 
