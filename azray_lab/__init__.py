@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from azray_lab.magics import load_ipython_extension, unload_ipython_extension
     from azray_lab.mounting import mount, mounts, unmount
     from azray_lab.spec import ClusterSpec
+    from azray_lab.storage.cloud import AzureFileSystem
     from azray_lab.storage.credentials import credentials
     from azray_lab.storage.filesystem import filesystem
     from azray_lab.widgets.dashboard import dashboard
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AzRayError",
+    "AzureFileSystem",
     "Cluster",
     "ClusterSpec",
     "attach",
@@ -45,6 +47,7 @@ __all__ = [
 # Public name -> (module, name in it); loaded when it is first used, so that `import azray_lab` costs nothing.
 _PLACES = {
     "AzRayError": ("azray_lab.errors", "AzRayError"),
+    "AzureFileSystem": ("azray_lab.storage.cloud", "AzureFileSystem"),
     "Cluster": ("azray_lab.cluster", "Cluster"),
     "ClusterSpec": ("azray_lab.spec.models", "ClusterSpec"),
     "attach": ("azray_lab.cluster", "attach"),

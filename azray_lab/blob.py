@@ -19,11 +19,11 @@ from azray_lab.operation import Operation, Task
 from azray_lab.views import Table, View, seconds
 
 if TYPE_CHECKING:
+    from azray_lab.errors import BlobNotFoundError
     from azray_lab.storage.listing import Found
     from azray_lab.storage.uri import BlobUri
 
-# What is kept of a listing between counting and copying; of more, the names are asked for twice.
-_KEPT = 10_000
+_PART = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,20 @@ def read(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> byt
     return engine_for(place, environ).get_bytes(place.container, place.path)
 
 
+def parts(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> Iterator[bytes]:
+    """The bytes of a blob in parts of 64 MiB, all of one version; for blobs that do not fit into memory."""
+    from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.uri import BlobUri
+
+    place = BlobUri.parse(uri)
+    engine, start = engine_for(place, environ), 0
+    first = engine.read(place.container, place.path)
+    while start < first.size or not start:
+        data = engine.get_bytes(place.container, place.path, start, start + _PART, first.etag)
+        yield data
+        start += _PART
+
+
 def url(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> str:
     """The blob's, folder's or container's own address, without a signature. No request."""
     from azray_lab.storage.engine import engine_for
@@ -189,7 +203,7 @@ def copy(
     route = Route.parse(source, destination, recursive=recursive, check=check, environ=environ)
 
     def work(operation: Operation[CopyResult]) -> CopyResult:
-        done = run_copy(route, operation, create=create, kept=_KEPT)
+        done = run_copy(route, operation, create=create)
         return CopyResult(str(route.source), str(route.destination), done.files, done.bytes, done.seconds)
 
     return Task(Operation(f"copy {route.source} to {route.destination}"), work)
@@ -272,6 +286,30 @@ def remove(
         return CopyResult(str(place), "", done.files, done.bytes, done.seconds)
 
     return Task(Operation(f"remove {place}"), work)
+
+
+def count_to_remove(
+    uri: str | BlobUri, *, recursive: bool = False, environ: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """How many blobs `remove` would remove, and how much that is in words; constant memory."""
+    from azray_lab.storage.copying import removable
+    from azray_lab.storage.transfer import size_text
+    from azray_lab.storage.uri import BlobUri
+
+    count = total = 0
+    for one in removable(BlobUri.parse(uri), recursive=recursive, environ=environ):
+        count, total = count + 1, total + (one.size or 0)
+    return count, size_text(total)
+
+
+def missing_container(error: BlobNotFoundError, destination: str) -> str:
+    """The container that `error` says is missing, when it is that of `destination`; else empty."""
+    from azray_lab.storage.uri import BlobUri, is_uri
+
+    if error.facts.get("code") != "ContainerNotFound" or not is_uri(destination):
+        return ""
+    lacks = BlobUri.parse(str(error.facts["uri"])).container
+    return lacks if lacks == BlobUri.parse(destination).container else ""
 
 
 def to_remove(uri: str | BlobUri, *, recursive: bool = False, environ: Mapping[str, str] | None = None) -> Table:

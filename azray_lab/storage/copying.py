@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from azray_lab.errors import UsageError
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from azray_lab.storage.places import Item
     from azray_lab.storage.routes import Route
 
+# What is kept of a listing between counting and copying.
+KEPT = 10_000
+
 
 class Done(NamedTuple):
     """What was done."""
@@ -29,21 +32,28 @@ class Done(NamedTuple):
     seconds: float
 
 
-def run_copy(route: Route, operation: Operation[Any], *, create: bool, kept: int) -> Done:
-    """Copies; of more than `kept` files the names are asked for twice rather than kept."""
+def run_copy(
+    route: Route,
+    operation: Operation[Any],
+    *,
+    create: bool = False,
+    kept: int = KEPT,
+    only: Container[str] | None = None,
+) -> Done:
+    """Copies; of more than `kept` files the names are asked for twice rather than kept. `only`: see `Route.items`."""
     began = operation.elapsed
     stop = threading.Event()
     if create and isinstance(route.destination, BlobUri):
         route.engine(route.destination, stop).create_container(route.destination.container)
     with operation.stage("list", f"looking at {route.source}") as stage:
-        first = list(itertools.islice(_checked(route.items(operation, stop), operation), kept))
+        first = list(itertools.islice(_checked(route.items(operation, stop, only=only), operation), kept))
         count, total = len(first), sum(item.size for item in first)
         if more := count == kept:
             first, count, total = [], 0, 0
-            for item in _checked(route.items(operation, stop, quiet=True), operation):
+            for item in _checked(route.items(operation, stop, quiet=True, only=only), operation):
                 count, total = count + 1, total + item.size
         stage.summary = f"{files_text(count)}, {size_text(total)}"
-    items = route.items(operation, stop, quiet=True) if more else iter(first)
+    items = route.items(operation, stop, quiet=True, only=only) if more else iter(first)
     return copy_items(items, count, total, operation, stop, began)
 
 

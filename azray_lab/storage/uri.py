@@ -117,7 +117,7 @@ class BlobUri:
             place = f"{scheme}://{hint}{host}/{self.container}/{quote(self.path, safe='/~')}"
         else:
             place = f"az://{hint}{self.container}/{self.path}"
-        return place if self.path else place.rstrip("/") + ("" if self.container else "/")
+        return place if self.path else place[:-1] if self.container else place.removesuffix("/")
 
 
 def is_uri(text: str) -> bool:

@@ -60,7 +60,7 @@ SHORT_HELP = {
     "attach": "Open a shell in a cluster's environment.",
     "extend": "Let a cluster live longer than its lease says.",
     "down": "End a cluster and prove that nothing is left.",
-    "blob": "List and copy blobs.",
+    "blob": "List, copy, synchronise, read and remove blobs.",
     "mount": "Make a Blob container appear as a folder.",
     "unmount": "Unmount a folder.",
     "mounts": "List mounted containers and how they are.",

@@ -10,6 +10,7 @@ import azray_lab
 # A new public name is a promise; it is made here, in CHANGELOG.md and in the docs.
 PUBLIC = {
     "AzRayError",
+    "AzureFileSystem",
     "Cluster",
     "ClusterSpec",
     "attach",

@@ -173,6 +173,15 @@ def test_what_is_wrong_is_refused_with_the_next_step(text: str):
     assert caught.value.cause or caught.value.next_step
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["az://", "az://data", "az://anonymous@data", "https://acc.blob.core.windows.net/", "http://127.0.0.1:1/abc/"],
+)
+def test_an_account_and_a_container_have_a_form_too(text: str):
+    """Without a blob the canonical form is the account's, with its slash, or the container's."""
+    assert str(BlobUri.parse(text)) == text
+
+
 def test_a_place_inside_a_folder():
     """`/` joins with one slash, whether the folder was written with one or not."""
     assert str(BlobUri.parse("az://data/a/") / "b") == str(BlobUri.parse("az://data/a") / "b") == "az://data/a/b"

@@ -1,9 +1,11 @@
-"""`azray blob ls|cp` as a person or a program calls it: a real process against a real Blob service."""
+"""`azray blob` as a person or a program calls it: a real process against a real Blob service."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ def blob(azurite: Azurite, tmp_path: Path) -> Azray:
             [*_AZRAY, *words], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120, check=False
         )
 
+    run.environment = azurite.environment()  # type: ignore[attr-defined]
     return run
 
 
@@ -122,3 +125,75 @@ def test_ctrl_c_in_the_middle_leaves_nothing(blob: Azray, azurite: Azurite, tmp_
     assert [entry["uri"] for entry in _json(blob("ls", "-r", "az://data/interrupted", "--json"))] == [
         "az://data/interrupted/after"
     ]
+
+
+def test_the_other_verbs_as_a_person_calls_them(blob: Azray, tmp_path: Path):
+    """mb, sync, tree, du, cat and url, each by one call."""
+    (tmp_path / "here" / "sub").mkdir(parents=True)
+    (tmp_path / "here" / "a").write_text("1")
+    (tmp_path / "here" / "sub" / "b").write_bytes(bytes(range(256)))
+    assert blob("mb", "az://verbs").stdout == "az://verbs is made\n"
+    assert blob("mb", "az://verbs").stdout == "az://verbs was there\n"
+    assert blob("sync", "here", "az://verbs/x").stdout.startswith("copied 2 files, 257 B")
+    assert "2 unchanged" in blob("sync", "here", "az://verbs/x").stdout
+    assert "`-- b  (256 B)" in blob("tree", "az://verbs").stdout
+    assert blob("du", "az://verbs").stdout.splitlines()[-1].split() == ["az://verbs", "2", "257", "B"]
+    assert blob("url", "az://verbs/x/a").stdout.strip().endswith("/devstoreaccount1/verbs/x/a")
+    copied = subprocess.run([*_AZRAY, "cat", "az://verbs/x/sub/b"], capture_output=True, check=True, env=blob_env(blob))
+    assert copied.stdout == bytes(range(256))
+
+
+def test_more_than_one_is_removed_after_a_yes_only(blob: Azray, tmp_path: Path):
+    """One blob goes at once; several need --yes where nobody can be asked; --dry-run removes nothing."""
+    for name in ("one", "two", "three"):
+        (tmp_path / name).write_text(name)
+        blob("cp", name, "az://data/rm/")
+    assert blob("rm", "az://data/rm/one").stdout == "removed 1 blob at az://data/rm/one\n"
+    assert len(_json(blob("rm", "-r", "az://data/rm", "--dry-run", "--json"))) == 2
+    refused = blob("rm", "-r", "az://data/rm")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--yes" in refused.stderr
+    assert {"files": 2, "bytes": 8}.items() <= _json(blob("rm", "-r", "az://data/rm", "--yes", "--json")).items()
+    assert blob("rm", "az://data/rm/one").returncode == 1
+
+
+def test_a_missing_container_can_be_made(blob: Azray, tmp_path: Path):
+    """The error names the command that makes it; `--create` does it on the way."""
+    (tmp_path / "x").write_text("x")
+    refused = blob("cp", "x", "az://offered/x")
+    assert (refused.returncode, "azray blob mb az://offered" in refused.stderr) == (1, True)
+    (planned,) = _json(blob("cp", "x", "az://offered/x", "--dry-run", "--json"))
+    assert planned == {"action": "copy", "source": "x", "target": "az://offered/x", "size": 1}
+    assert blob("cp", "x", "az://offered/x", "--create", "--check").returncode == 0
+    assert blob("cat", "az://offered/x").stdout == "x"
+
+
+def test_a_person_is_offered_the_container(blob: Azray, tmp_path: Path):
+    """At a terminal the question comes, and a yes makes the container and copies."""
+    (tmp_path / "x").write_text("x")
+    assert _at_terminal([*_AZRAY, "cp", "x", "az://asked/x"], blob_env(blob), tmp_path, "y\n") == 0
+    assert blob("cat", "az://asked/x").stdout == "x"
+    assert _at_terminal([*_AZRAY, "cp", "x", "az://denied/x"], blob_env(blob), tmp_path, "n\n") == 1
+    assert blob("ls", "az://denied").returncode == 1
+
+
+def blob_env(blob: Azray) -> dict[str, str]:
+    """The environment in which `blob` runs."""
+    own: dict[str, str] = blob.environment  # type: ignore[attr-defined]
+    return os.environ | own
+
+
+def _at_terminal(command: list[str], environment: dict[str, str], folder: Path, answer: str) -> int:
+    """Runs `command` at a pseudo-terminal whose person types `answer`; its exit status."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment) as process:
+        os.close(theirs)
+        seen = ""
+        while "[y/N]" not in seen:
+            seen += os.read(ours, 4096).decode()
+        os.write(ours, answer.encode())
+        with contextlib.suppress(OSError):  # the terminal ends with the process
+            while os.read(ours, 4096):
+                pass
+    os.close(ours)
+    return process.returncode
