@@ -77,13 +77,14 @@ class Card {
     const { say } = this;
     this.progress = make("progress", { class: "az-progress", max: 1 });
     this.headline = make("span", { class: "az-headline" });
+    this.waiting = make("p", { class: "az-waiting" });
     this.cancel = button(say("operation.cancel"), say("operation.cancel.help"), () => this.live.ask("cancel"));
     this.stages = table("az-stages", say("stages"), ["stage", "state", "time", "message"], say);
     this.notes = make("ul", { class: "az-notes" });
     this.stagesSummary = make("summary", {}, say("stages"));
     this.stagesDetails = make("details", { open: true }, this.stagesSummary, this.stages.frame, this.notes);
     this.operation = make("div", { class: "az-operation", hidden: true },
-      make("div", { class: "az-row" }, this.headline, this.cancel), this.progress, this.stagesDetails);
+      make("div", { class: "az-row" }, this.headline, this.cancel), this.progress, this.waiting, this.stagesDetails);
   }
 
   tile(kind) {
@@ -193,6 +194,9 @@ class Card {
     this.cancel.hidden = !running;
     attribute(this.cancel, "aria-disabled", this.dead || "cancel" in this.live.document.doing);
     this.progress.hidden = !running;
+    put(this.waiting, work.waiting ?? "");
+    this.waiting.hidden = !running || !work.waiting;
+    this.stagesDetails.hidden = !Object.keys(work.stages ?? {}).length && !(work.notes ?? []).length;
     const rows = Object.entries(work.stages ?? {}).sort(([, a], [, b]) => a.began - b.began);
     keyed(this.stages.body, rows, () => row(4), (node, stage, name) => {
       put(node.children[0], name);

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 # How long the cell that shows a card waits for the cluster's first answer; without one the card fills itself later.
 _FIRST_SECONDS = 1.0
+# What another card has read so lately need not be read again.
+_FRESH_SECONDS = 3.0
 
 
 def card_for(what: Cluster | Task[Any] | Operation[Any] | str) -> Card:
@@ -37,7 +39,7 @@ def card_for(what: Cluster | Task[Any] | Operation[Any] | str) -> Card:
         return Card(source)
     cluster = attach(what) if isinstance(what, str) else what
     source, _ = source_of(cluster.name)
-    if source.status is None:
+    if time.monotonic() - source.read_at > _FRESH_SECONDS:
         source.read(_FIRST_SECONDS)
     return Card(source)
 

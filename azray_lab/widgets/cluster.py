@@ -35,6 +35,9 @@ class ClusterSource:
     def __init__(self, name: str) -> None:
         self.name = name
         self._guard = threading.RLock()
+        self._reading = threading.Lock()
+        self.read_at = float("-inf")
+        """When it was read last, by `time.monotonic`."""
         self._status: ClusterStatus | None = None
         self._usage: Usage | None = None
         self._jobs: list[Job] = []
@@ -53,13 +56,20 @@ class ClusterSource:
 
     def read(self, seconds: float = READ_SECONDS) -> bool:
         """Reads status, usage and jobs (three requests); stops at the first that is not answered in `seconds`."""
+        if not self._reading.acquire(timeout=seconds):
+            return False  # another thread is at it
         try:
-            return self._read(seconds)
+            answered = self._read(seconds)
+            self.read_at = time.monotonic()
         except AzRayError as error:
             self.tell(error)
+            answered = False
         except Exception as error:  # noqa: BLE001 - a bug of ours belongs into the card, not into the thread's grave
             self.tell(error)
-        return False
+            answered = False
+        finally:
+            self._reading.release()
+        return answered
 
     def _read(self, seconds: float) -> bool:
         handle = registry.handle_or_none(self.name)
@@ -160,7 +170,7 @@ class ClusterSource:
             "created": status.created if status else None,
             "dashboard": status.dashboard_url if status and status.nodes else "",
             "token": self._client[0].token_path if self._client and status else "",
-            "said": views.sentence(work) if work and not work.done else f"{self.name}: {state}",
+            "said": _said(work) if work and not work.done else f"{self.name}: {state}",
             "operation": _operation(work) if work else None,
             "error": self._error,
             "doing": dict(self._doing),
@@ -232,6 +242,7 @@ def _operation(work: Operation[Any]) -> dict[str, Any]:
         "began": round(work.began, 1),
         "ended": views.ended(work) if work.done else None,
         "expected": work.expected,
+        "waiting": _waiting(work),
         "notes": [event.message for event in work.events if event.kind == "note"],
         "stages": {
             row.stage: {
@@ -244,6 +255,18 @@ def _operation(work: Operation[Any]) -> dict[str, Any]:
             for row in views.stages(work)
         },
     }
+
+
+def _said(work: Operation[Any]) -> str:
+    """What a screen reader says of a running operation; without times, which change each second."""
+    waiting = _waiting(work)
+    return f"{work.name}: {waiting}" if waiting else views.sentence(work)
+
+
+def _waiting(work: Operation[Any]) -> str:
+    """What it waits for outside of any stage, such as for another process that works on the cluster."""
+    last = work.events[-1:]
+    return last[0].message if last and last[0].kind == "waiting" and not last[0].stage else ""
 
 
 def _watch(work: Operation[Any]) -> None:

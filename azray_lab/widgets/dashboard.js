@@ -18,11 +18,12 @@ class ClusterTable {
     this.found = make("span", { role: "status", "aria-live": "polite" });
     this.stale = make("p", { class: "az-note", role: "status" });
     this.problem = make("p", { class: "az-error", role: "alert", hidden: true });
+    this.notes = make("ul", { class: "az-notes" });
     this.none = make("p", {}, say("clusters.none"));
     this.table = table("az-clusters", say("clusters"), ["cluster", "state", "target", "size", "age", "card"], say);
     this.root = make("section", { class: "az-card", "aria-labelledby": id, "data-lm-suppress-shortcuts": "true" },
       make("div", { class: "az-head" }, this.title, this.filtering, this.found),
-      this.stale, this.problem, this.none, this.table.frame);
+      this.stale, this.problem, this.none, this.table.frame, this.notes);
     this.element.replaceChildren(this.root);
   }
 
@@ -34,6 +35,7 @@ class ClusterTable {
     attribute(this.root, "data-live", String(live.live ?? "pending"));
     put(this.problem, d.problem ?? "");
     this.problem.hidden = !d.problem;
+    keyed(this.notes, (d.notes ?? []).map((note, index) => [index, note]), () => make("li"), (node, note) => put(node, note));
     this.none.hidden = rows.length > 0;
     this.table.frame.hidden = !rows.length;
     this.filtering.hidden = rows.length < 8;

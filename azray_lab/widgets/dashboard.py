@@ -13,7 +13,7 @@ from azray_lab import views
 from azray_lab.cluster import overview
 from azray_lab.errors import AzRayError
 from azray_lab.widgets.card import Card, card_for
-from azray_lab.widgets.feed import feed
+from azray_lab.widgets.feed import feed, quiet
 from azray_lab.widgets.live import Live, asset
 from azray_lab.widgets.texts import say
 
@@ -41,8 +41,8 @@ class RegistrySource:
         return True
 
     def document(self) -> dict[str, Any]:
-        """A row for each cluster."""
-        return {"rows": self._rows, "problem": self._problem}
+        """A row for each cluster, and what our threads would have logged."""
+        return {"rows": self._rows, "problem": self._problem, "notes": list(quiet.said)}
 
 
 def _row(handle: Handle, state: str) -> dict[str, Any]:

@@ -6,11 +6,10 @@ Two cards of one cluster share a channel, so they agree and cost one read. The t
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -186,7 +185,10 @@ class Feed:
             listeners = tuple(channel.listeners)
         document = channel.source.document()
         for listener in listeners:
-            listener(document)
+            try:
+                listener(document)
+            except Exception as error:  # noqa: BLE001 - one card whose front end is gone must not end the others
+                quiet.keep(f"a card cannot be shown: {type(error).__name__}: {error}")
 
 
 class _Quiet(logging.Filter):
@@ -199,9 +201,14 @@ class _Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """False for a record of one of our threads, which is kept in `said`."""
         ours = record.threadName is not None and record.threadName.startswith((THREAD, ACTION))
-        if ours and (text := record.getMessage()) not in self.said:
-            self.said = [*self.said[-4:], text]
+        if ours:
+            self.keep(record.getMessage())
         return not ours
+
+    def keep(self, text: str) -> None:
+        """Keeps what was said, the last five of it; the dashboard shows it."""
+        if text not in self.said:
+            self.said = [*self.said[-4:], text]
 
 
 quiet = _Quiet()
@@ -212,16 +219,3 @@ _feed = Feed()
 def feed() -> Feed:
     """The feed of this kernel."""
     return _feed
-
-
-@contextlib.contextmanager
-def opened(key: str, make: Callable[[], Source], listeners: Iterable[Listener]) -> Any:
-    """The channel `key` for the length of a block; for tests and figures."""
-    listeners = list(listeners)
-    for listener in listeners:
-        _feed.open(key, make, listener)
-    try:
-        yield _feed
-    finally:
-        for listener in listeners:
-            _feed.close(key, listener)

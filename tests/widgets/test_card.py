@@ -1,0 +1,300 @@
+"""The card's Python side, over a Ray dashboard on the wire: what it shows, what its buttons do, what goes wrong."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from azray_lab import registry
+from azray_lab.cluster import attach
+from azray_lab.durable import read_json, write_json
+from azray_lab.errors import StartError, UnknownClusterError
+from azray_lab.operation import Operation, Task
+from azray_lab.testing.ray_dashboard import FakeRay, run_dashboard
+from azray_lab.widgets.card import Card, card_for
+from azray_lab.widgets.dashboard import dashboard
+from azray_lab.widgets.feed import ACTION, THREAD, feed
+
+Until = Callable[[Callable[[], Any], str], Any]
+
+
+@pytest.fixture
+def cards() -> Iterator[list[Card]]:
+    """Cards that are closed at the end, and with the last one the feed's thread."""
+    opened: list[Card] = []
+    yield opened
+    for card in opened:
+        card.close()
+
+
+def click(card: Card, do: str, **more: Any) -> None:
+    """What the front end sends for a click."""
+    card._handle_custom_msg({"do": do, **more}, [])
+
+
+def test_a_card_shows_state_use_nodes_and_jobs(ray: FakeRay, cards: list[Card]):
+    """The first document is complete: three nodes, what they use, the job, and where the dashboard is."""
+    ray.register("a")
+    ray.use("worker-1", cpu=2.0)
+    ray.add_job("job-1", "python train.py")
+    cards.append(card_for("a"))
+    shown = cards[0].document
+    assert (shown["state"], set(shown["nodes"])) == ("running", {"head", "worker-1", "worker-2"})
+    assert shown["usage"]["cpu"] == [2.0, 12.0]
+    assert shown["nodes"]["worker-1"]["cpu"] == [2.0, 4.0]
+    assert shown["usage"]["gpu"] is None
+    assert shown["jobs"]["job-1"]["entrypoint"] == "python train.py"
+    assert shown["dashboard"] == ray.url
+    assert repr(cards[0]) == "<card of cluster a: running>"
+    assert "worker-2" in cards[0].static_html()
+
+
+def test_a_card_updates_by_itself_and_sends_only_changes(ray: FakeRay, cards: list[Card], until: Until):
+    """What changes on the cluster arrives without a call, as a patch of just that."""
+    ray.register("a")
+    cards.append(card_for("a"))
+    until(lambda: feed().turns, "the first read")
+    ray.use("worker-2", cpu=1.0)
+    until(lambda: cards[0].document["nodes"]["worker-2"]["cpu"] == [1.0, 4.0], "the change")
+    assert set(cards[0].document["nodes"]) == {"head", "worker-1", "worker-2"}
+
+
+def test_two_cards_of_one_cluster_agree_and_cost_one_read(ray: FakeRay, cards: list[Card], until: Until):
+    """Ten cards ask as much as one, and show the same."""
+    ray.register("a")
+    cards += [card_for("a") for _ in range(10)]
+    asked = ray.asked["/nodes"]
+    turns = feed().turns
+    ray.use("head", cpu=3.0)
+    until(lambda: all(card.document["usage"]["cpu"] == [3.0, 12.0] for card in cards), "all ten cards")
+    assert ray.asked["/nodes"] - asked <= feed().turns - turns + 1
+    assert len([t for t in threading.enumerate() if t.name == THREAD]) == 1
+
+
+def test_the_thread_ends_with_the_last_card(ray: FakeRay, until: Until):
+    """Closing the cards ends the thread, and nothing asks the cluster any more."""
+    ray.register("a")
+    first, second = card_for("a"), card_for("a")
+    first.close()
+    assert feed().running
+    second.close()
+    until(lambda: not feed().running, "the end of the thread")
+
+
+def test_a_cluster_that_dies_under_its_card_is_lost_with_the_reason(ray: FakeRay, cards: list[Card], until: Until):
+    """The card says `lost` and why, keeps its thread, and offers Down."""
+    ray.register("a")
+    cards.append(card_for("a"))
+    ray.kill()
+    until(lambda: cards[0].document["state"] == "lost", "the loss")
+    assert "the head is gone" in cards[0].document["reason"]
+    assert cards[0].document["usage"] == {}
+    assert feed().running
+
+
+def test_a_dashboard_that_hangs_is_told_and_others_are_still_fed(ray: FakeRay, cards: list[Card], until: Until):
+    """A cluster that answers nothing is degraded with the reason; the card of another one goes on."""
+    with run_dashboard(nodes=1) as other:
+        ray.register("a")
+        other.register("b")
+        cards += [card_for("a"), card_for("b")]
+        ray.free.clear()
+        until(lambda: cards[0].document["state"] == "degraded", "the card of the one that hangs")
+        assert "does not answer" in cards[0].document["reason"]
+        other.use("head", cpu=4.0)
+        until(lambda: cards[1].document["usage"]["cpu"] == [4.0, 4.0], "the other card")
+        ray.free.set()
+        click(cards[0], "look")
+        feed().refresh("cluster/a")
+        until(lambda: cards[0].document["state"] == "running", "its recovery")
+
+
+def test_the_cell_does_not_wait_for_a_cluster_that_hangs(ray: FakeRay, cards: list[Card]):
+    """A new card of a cluster that answers nothing asks once, and not three times."""
+    ray.register("a")
+    ray.free.clear()
+    cards.append(card_for("a"))
+    assert ray.asked == {"/api/v0/nodes": 1}
+    assert cards[0].document["state"] == "degraded"
+
+
+def test_an_unknown_name_is_an_error(cards: list[Card]):
+    """A card of nothing is refused like everything else about nothing."""
+    with pytest.raises(UnknownClusterError):
+        cards.append(card_for("nothing"))
+
+
+def test_html_is_text(ray: FakeRay, cards: list[Card]):
+    """What a job or an error is called reaches the page as it is: escaped in HTML, plain in the document."""
+    wild = "<img src=x onerror=alert(1)>"
+    ray.register("a")
+    ray.add_job("job-1", wild)
+    cards.append(card_for("a"))
+    assert cards[0].document["jobs"]["job-1"]["entrypoint"] == wild
+    operation: Operation[None] = Operation("up a", subject="a")
+    card = card_for(Task(operation, lambda _: None))
+    cards.append(card)
+    operation.note(wild)
+    assert wild not in card.static_html()
+
+
+# Operations.
+
+
+def test_the_card_of_a_task_follows_it_to_the_running_cluster(ray: FakeRay, cards: list[Card], until: Until):
+    """Made before the work begins, it shows each stage, its reason and the usual time, and then the cluster."""
+    go = threading.Event()
+    operation: Operation[None] = Operation("up a", expected={"gcs": 2.0, "workers": 3.0}, subject="a")
+
+    def work(running: Operation[None]) -> None:
+        with running.stage("gcs"):
+            running.wait_for(go.is_set, reason="the test lets it", seconds=60, stage="gcs")
+        ray.register("a")
+
+    cards.append(card_for(Task(operation, work)))
+    assert (cards[0].document["state"], cards[0].document["operation"]["stages"]) == ("starting", {})
+    operation.start(work)
+    until(lambda: _stage(cards[0], "gcs")["message"] == "the test lets it", "the reason of the wait")
+    assert cards[0].document["operation"]["expected"] == {"gcs": 2.0, "workers": 3.0}
+    go.set()
+    until(lambda: cards[0].document["state"] == "running", "the running cluster")
+    assert cards[0].document["operation"]["state"] == "done"
+    assert _stage(cards[0], "gcs")["state"] == "done"
+
+
+def _stage(card: Card, name: str) -> dict[str, Any]:
+    stage: dict[str, Any] = card.document["operation"]["stages"].get(name, {"message": ""})
+    return stage
+
+
+def test_a_start_that_fails_shows_message_cause_and_next_step(cards: list[Card], until: Until):
+    """The error of the operation is in the card until it is dismissed."""
+    operation: Operation[None] = Operation("up a", subject="a")
+
+    def work(_operation: Operation[None]) -> None:
+        raise StartError("it did not start", cause="no room", next_step="azray up --workers 1")
+
+    cards.append(card_for(Task(operation, work)))
+    operation.start(work).wait(60)
+    until(lambda: cards[0].document["error"], "the error")
+    error = cards[0].document["error"]
+    assert (error["message"], error["cause"]) == ("it did not start", "no room")
+    assert error["next_step"] == "azray up --workers 1"
+    assert cards[0].document["state"] == "failed"
+    click(cards[0], "dismiss")
+    until(lambda: not cards[0].document["error"], "the dismissal")
+
+
+def test_an_operation_that_another_cell_begins_is_shown(ray: FakeRay, cards: list[Card], until: Until):
+    """Whoever scales or ends the cluster in this kernel, its card shows the stages."""
+    ray.register("a")
+    cards.append(card_for("a"))
+    operation: Operation[None] = Operation("scale a", subject="a")
+
+    def work(running: Operation[None]) -> None:
+        with running.stage("workers"):
+            pass
+
+    operation.run(work)
+    until(lambda: cards[0].document["operation"], "the operation")
+    until(lambda: _stage(cards[0], "workers").get("state") == "done", "its stage")
+
+
+# Buttons.
+
+
+def test_extend_moves_the_lease(ray: FakeRay, cards: list[Card], until: Until):
+    """A click moves the end of the lease by an hour, and every card shows it."""
+    lease = Path(ray.register("a").details["state_dir"]) / "lease.json"
+    end = time.time() + 600
+    write_json(lease, {"max": 600, "end": end})
+    cards += [card_for("a"), card_for("a")]
+    click(cards[0], "extend")
+    until(lambda: all(card.document["lease"]["expires"] > end + 3500 for card in cards), "the longer lease")
+    assert read_json(lease)["end"] == pytest.approx(end + 3600, abs=5)
+
+
+def test_a_click_returns_at_once_and_more_of_them_do_no_harm(ray: FakeRay, cards: list[Card], until: Until):
+    """While an action is under way its button does nothing, in whichever card; the cards say what is being done."""
+    ray.register("a")
+    cards += [card_for("a"), card_for("a")]
+    with registry.lock("a", Operation("somebody else")):
+        for _ in range(100):
+            click(cards[0], "down")
+            click(cards[1], "down")
+        until(lambda: all("down" in card.document["doing"] for card in cards), "the word that it is under way")
+        until(lambda: "another process is working" in cards[1].document["said"], "what it waits for")
+        assert [t.name for t in threading.enumerate() if t.name.startswith(ACTION)] == [f"{ACTION}-down"]
+    until(lambda: not any(card.document["doing"] for card in cards), "its end")
+    assert cards[0].document["error"] is None
+    assert registry.names() == []
+
+
+def test_what_goes_wrong_behind_a_button_is_in_the_card(ray: FakeRay, cards: list[Card], until: Until, capsys):
+    """An error of ours has its next step, a bug its name; neither is printed anywhere."""
+    ray.register("a")
+    cards.append(card_for("a"))
+    click(cards[0], "stop", job="nothing")
+    until(lambda: cards[0].document["error"], "our error")
+    assert cards[0].document["error"]["next_step"]
+    click(cards[0], "scale", workers="many")
+    until(lambda: "ValueError" in (cards[0].document["error"] or {}).get("message", ""), "the bug")
+    click(cards[0], "fly")
+    cards[0]._handle_custom_msg("not even a message", [])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_down_ends_the_cluster_and_the_card_says_so(ray: FakeRay, cards: list[Card], until: Until):
+    """After Down the cluster is gone from the registry, and every card shows `down`."""
+    ray.register("a")
+    cards += [card_for("a"), card_for("a")]
+    ray.kill()
+    click(cards[0], "down")
+    until(lambda: all(card.document["state"] == "down" for card in cards), "the end")
+    assert registry.names() == []
+    assert "ended" in repr(cards[1])
+
+
+# The dashboard.
+
+
+def test_the_dashboard_shows_two_hundred_clusters_in_one_look(fresh_home, until: Until):
+    """All clusters of the registry are there, those that come later as well; a change of one is a patch of one row."""
+    del fresh_home
+    with run_dashboard(nodes=1) as ray:
+        for number in range(200):
+            ray.register(f"c-{number}")
+        shown = dashboard()
+        try:
+            assert len(shown.table.document["rows"]) == 200
+            assert not ray.asked
+            ray.register("later")
+            feed().refresh("clusters")
+            until(lambda: "later" in shown.table.document["rows"], "the later cluster")
+            assert set(shown.table.patch["change"]["rows"]) == {"later"}
+            assert "later" in repr(shown)
+            assert "c-199" in shown._repr_mimebundle_()["text/html"]
+        finally:
+            shown.close()
+
+
+def test_a_row_opens_its_card_once(ray: FakeRay, until: Until):
+    """Open puts the card below the table, twice does nothing more, Close takes it away and ends its feeding."""
+    ray.register("a")
+    shown = dashboard()
+    try:
+        for _ in range(2):
+            shown.table._handle_custom_msg({"do": "open", "name": "a"}, [])
+        until(lambda: shown.table.area.children, "the card")
+        assert [card.name for card in shown.table.area.children] == ["a"]
+        assert attach("a").name == "a"
+        shown.table._handle_custom_msg({"do": "close", "name": "a"}, [])
+        until(lambda: not shown.table.area.children, "its end")
+        assert feed().source("cluster/a") is None
+    finally:
+        shown.close()

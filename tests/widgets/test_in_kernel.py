@@ -1,0 +1,137 @@
+"""Cards in a real kernel: what a front end gets on the wire, while cells run, and what papermill gets."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+
+if TYPE_CHECKING:
+    from jupyter_client.blocking.client import BlockingKernelClient
+
+    from azray_lab.testing.ray_dashboard import FakeRay
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+IMPORT = "import azray_lab, time"
+
+
+class FrontEnd:
+    """What a front end with widgets sees of a kernel: it keeps every message that the kernel publishes."""
+
+    def __init__(self, client: BlockingKernelClient) -> None:
+        self.client = client
+        self.messages: list[Any] = []
+
+    def run(self, code: str) -> list[Any]:
+        """Runs a cell as a person's front end does, and returns what was published during it."""
+        before = len(self.messages)
+        reply = self.client.execute_interactive(code, timeout=120, output_hook=self.messages.append, allow_stdin=True)
+        assert reply["content"]["status"] == "ok", reply["content"]
+        return self.messages[before:]
+
+    def patches(self, model: str) -> list[Any]:
+        """The changes of one widget so far."""
+        states = [
+            m["content"]["data"].get("state", {}) for m in self.kept("comm_msg") if m["content"]["comm_id"] == model
+        ]
+        return [state["patch"] for state in states if "patch" in state]
+
+    def kept(self, kind: str) -> list[Any]:
+        """The messages of one kind."""
+        return [message for message in self.messages if message["msg_type"] == kind]
+
+
+@pytest.fixture(scope="module")
+def front() -> Iterator[FrontEnd]:
+    """A kernel that has imported us, and nothing of magics."""
+    manager, client = start_new_kernel(kernel_name="python3", env=dict(os.environ))
+    front = FrontEnd(client)
+    front.run(IMPORT)
+    yield front
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def displays(messages: list[Any]) -> list[Any]:
+    """The data of what was displayed."""
+    return [m["content"]["data"] for m in messages if m["msg_type"] in {"display_data", "execute_result"}]
+
+
+def test_importing_and_using_the_package_loads_no_widgets(front: FrontEnd):
+    """A kernel pays for widgets with the first card, not before."""
+    front.run("azray_lab.clusters; import sys; assert 'ipywidgets' not in sys.modules and 'ray' not in sys.modules")
+
+
+def test_a_cluster_as_last_value_is_a_card_with_text_and_html_beside_it(front: FrontEnd, ray: FakeRay):
+    """One output, whose widget is open by then; front ends without widgets have HTML and text that name every node."""
+    ray.register("value")
+    messages = front.run("azray_lab.attach('value')")
+    (data,) = displays(messages)
+    opened = {m["content"]["comm_id"]: m["content"]["data"]["state"] for m in front.kept("comm_open")}
+    state = opened[data[WIDGET]["model_id"]]
+    assert state["whole"]["document"]["state"] == "running"
+    assert "worker-2" in data["text/html"]
+    assert data["text/plain"] == "<card of cluster value: running>"
+
+
+def test_the_same_cell_shows_one_card(front: FrontEnd, ray: FakeRay):
+    """What has been displayed is not shown a second time as the cell's value."""
+    ray.register("once")
+    assert len(displays(front.run("c = azray_lab.attach('once')\ndisplay(c)\nc"))) == 1
+    assert len(displays(front.run("c"))) == 1
+    assert displays(front.run("c;")) == []
+
+
+def test_a_card_is_live_while_a_cell_runs_and_prints_into_none(front: FrontEnd, ray: FakeRay):
+    """Changes arrive during a long cell, as patches of what changed, and no cell's output gets a word."""
+    ray.register("live")
+    (data,) = displays(front.run("azray_lab.attach('live')"))
+    model = data[WIDGET]["model_id"]
+    ray.use("worker-1", cpu=3.0)
+    front.run(_BUSY.format(condition="source.document()['usage']['cpu'] == [3.0, 12.0]"))
+    changed = [patch["change"] for patch in front.patches(model) if "nodes" in patch["change"]]
+    assert {"worker-1": {"cpu": [3.0, 4.0]}} in [change["nodes"] for change in changed]
+    ray.kill()
+    front.run(_BUSY.format(condition="source.document()['state'] == 'lost'"))
+    assert front.kept("stream") == []
+    assert front.kept("error") == []
+
+
+# Keeps the kernel busy until the card has heard of it.
+_BUSY = """
+from azray_lab.widgets.feed import feed
+source, deadline = feed().source('cluster/live'), time.monotonic() + 60
+while not ({condition}):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+time.sleep(0.5)
+"""
+
+
+def test_a_front_end_that_never_answers_costs_nothing(front: FrontEnd, ray: FakeRay):
+    """Nobody has ever said that the cards are seen: the kernel stays free, and reads become rare."""
+    ray.register("silent")
+    front.run("cards = [azray_lab.attach('silent') for _ in range(3)]\nfor card in cards: display(card)")
+    began = time.monotonic()
+    front.run("1 + 1")
+    assert time.monotonic() - began < 60
+    front.run("from azray_lab.widgets import feed as f\nchannel = f.feed()._channels['cluster/silent']")
+    front.run("channel.looked -= f.LOOK_SECONDS\nassert f.feed()._pause(channel) >= f.UNWATCHED_SECONDS")
+
+
+def test_papermill_gets_text_and_html_and_no_widget(ray: FakeRay):
+    """Where nobody sits, the same cell is what it was: the status as text and HTML, and no widget state."""
+    ray.register("paper")
+    cells = [nbformat.v4.new_code_cell(text) for text in (IMPORT, "azray_lab.attach('paper')")]  # type: ignore[no-untyped-call]
+    notebook = nbformat.v4.new_notebook(cells=cells)  # type: ignore[no-untyped-call]
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = notebook.cells[1].outputs
+    assert set(output.data) == {"text/plain", "text/html"}
+    assert "paper: running" in output.data["text/plain"]
+    assert "widgets" not in notebook.metadata

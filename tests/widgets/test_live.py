@@ -1,0 +1,79 @@
+"""One document on both sides: what goes over the wire, and that both sides end with the same."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from azray_lab.widgets.live import Live, difference
+
+SCALARS = st.one_of(
+    st.booleans(), st.integers(-5, 5), st.text("ab<&", max_size=3), st.lists(st.integers(0, 3), max_size=3)
+)
+DOCUMENTS = st.recursive(
+    st.dictionaries(st.sampled_from("abcdef"), SCALARS, max_size=4),
+    lambda inner: st.dictionaries(st.sampled_from("abcdef"), st.one_of(SCALARS, inner), max_size=4),
+    max_leaves=12,
+)
+
+
+def merged(target: Any, change: Any) -> Any:
+    """RFC 7386, as its section 2 has it."""
+    if not isinstance(change, dict):
+        return change
+    out = dict(target) if isinstance(target, dict) else {}
+    for key, value in change.items():
+        if value is None:
+            out.pop(key, None)
+        else:
+            out[key] = merged(out.get(key), value)
+    return out
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_a_patch_makes_the_new_document_out_of_the_old_one(old, new):
+    """Whatever changes, the front end's document becomes the kernel's; nothing is sent when nothing changes."""
+    patch = difference(old, new)
+    assert merged(copy.deepcopy(old), patch) == new
+    assert bool(patch) == (old != new)
+
+
+def test_only_what_differs_is_sent():
+    """A change of one node of a thousand is a patch of some bytes, and no change is none at all."""
+    nodes = {f"worker-{number}": {"state": "running", "cpu": [0.0, 4.0]} for number in range(1000)}
+    live = Live({"nodes": nodes})
+    live.show({"nodes": copy.deepcopy(nodes)})
+    assert live.patch == {}
+    changed = copy.deepcopy(nodes)
+    changed["worker-7"]["cpu"] = [2.0, 4.0]
+    live.show({"nodes": changed})
+    assert live.patch["change"] == {"nodes": {"worker-7": {"cpu": [2.0, 4.0]}}}
+    assert len(json.dumps(live.patch)) < 150
+
+
+def test_whoever_comes_later_gets_the_whole():
+    """The state that a new front end reads holds the document as it is now, with the number of the last patch."""
+    live = Live({"a": 1})
+    for value in (2, 3):
+        live.show({"a": value})
+    whole = live.get_state("whole")["whole"]
+    assert whole["document"] == {"a": 3}
+    assert whole["number"] == live.patch["number"] == 2
+
+
+def test_a_beat_changes_nothing():
+    """A beat has the number of the last change, so that no front end takes it for one."""
+    live = Live({"a": 1})
+    live.show({"a": 2})
+    live.beat()
+    assert (live.patch["number"], live.patch["change"]) == (1, {})
+    assert live.document == {"a": 2}
+
+
+def test_the_repr_is_short():
+    """The inherited one would serialise the whole state, JavaScript included."""
+    assert len(repr(Live({"a": "b" * 10_000}))) < 100
