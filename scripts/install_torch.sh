@@ -12,12 +12,11 @@ try() { $install "$@" -e ".[train]" >"$log" 2>&1; }
 by_uv() {
   # uv asks PyTorch's own index for the build that fits the driver here, and without one for the CPU's: 0.2 GB to load.
   UV_HTTP_RETRIES=1 try --torch-backend auto && return
+  echo "not from PyTorch's own index ($(tail -n 1 "$log" | sed 's/^ *//')): the package index's build takes 4 to 5 GB"
   if [ -e /proc/driver/nvidia/version ]; then
-    echo "PyTorch's own index does not answer: taking the build of the package index, about 5 GB on disk"
     try
   else
     # That build does not load without CUDA's libraries; but those which it only loads on a GPU can stay away.
-    echo "PyTorch's own index does not answer: taking the build of the package index, about 4 GB on disk"
     try --excludes scripts/unused_without_gpu.txt
   fi
 }
