@@ -99,7 +99,7 @@ class _Node:
         self._resources: Mapping[str, float] = node["resources_total"]
         self._labels: Mapping[str, str] = node.get("labels") or {}
         self.name = str(self._labels.get(NODE_LABEL) or node.get("node_name") or node["node_ip"])
-        self._held = held
+        self._held = sorted(held, key=lambda holder: (holder.kind, holder.name))
         self._count = labels.count(self._resources)
         self._pretended = labels.is_pretended(self._labels)
         mine = labels.indices(self._labels)

@@ -18,6 +18,7 @@ _ALWAYS = ("node", "vendor", "type", "count", "held by")
 _HOLDERS = ("node", "held by", "GPUs", "memory", "cell", "job")
 # What nobody told; a word would say less than an empty-looking cell, and screen readers say "dash".
 _UNTOLD = "-"
+_ENTRYPOINT_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Holder:
     def cells(self, node: str) -> tuple[str, ...]:
         """It as a row of the table of holders."""
         memory = _UNTOLD if self.memory is None else _size(self.memory)
-        job = f"{self.job}: {self.entrypoint}" if self.entrypoint else self.job
+        job = f"{self.job}: {_short(self.entrypoint)}" if self.entrypoint else self.job
         amount = f"{self.gpus:g}" if self.gpus else _UNTOLD
         return node, f"{self.kind} {self.name}", amount, memory, self.cell or _UNTOLD, job or _UNTOLD
 
@@ -168,6 +169,14 @@ def _cells(row: GpuRow) -> tuple[str, ...]:
         _UNTOLD if row.nvlink is None else f"{row.nvlink} each",
         _summary(row.holders),
     )
+
+
+def _short(entrypoint: str) -> str:
+    """What a job runs, in a few words; a notebook's kernel is started by a long line that says nothing else."""
+    if "ipykernel_launcher" in entrypoint:
+        return "a notebook"
+    line = " ".join(entrypoint.split())
+    return line if len(line) <= _ENTRYPOINT_SHOWN else f"{line[: _ENTRYPOINT_SHOWN - 3]}..."
 
 
 def _summary(holders: Sequence[Holder]) -> str:
