@@ -47,7 +47,7 @@ class Form:
         self._filling = self._all = False
         self._operation: Operation[Cluster] | None = None
         self._threads: list[threading.Thread] = []
-        self._fields = Fields(tree(), Context(self._guarded(self._changed), _runs()))
+        self._fields = Fields(tree(), Context(self._alone(self._changed), _runs(), self._alone))
         self._reading = Reading()
         self._data: dict[str, Any] = {}
         words = ("title", "copy", "copied", "selected", "lost")
@@ -84,7 +84,7 @@ class Form:
 
     @property
     def cluster(self) -> Cluster | None:
-        """The cluster that Up made; None before, and while it is being made."""
+        """The cluster that Up made; None before, and while it is being made. Raises what went wrong with it."""
         operation = self._operation
         return operation.result() if operation and operation.done else None
 
@@ -123,15 +123,14 @@ class Form:
     # What changes.
 
     def _changed(self) -> None:
-        with self._lock:
-            if self._filling:
-                return
-            spec, problems = self._read()
-            self._tell(problems)
-            self._fields.aim(str(self._data.get("target", "local")))
-            self._yaml.text = self._text(spec)
-            self._yaml.wrong = bool(problems)
-            self._yaml.status = say("yaml.wrong", places=self._places(problems)) if problems else say("yaml.right")
+        if self._filling:
+            return
+        spec, problems = self._read()
+        self._tell(problems)
+        self._fields.aim(str(self._data.get("target", "local")))
+        self._yaml.text = self._text(spec)
+        self._yaml.wrong = bool(problems)
+        self._yaml.status = say("yaml.wrong", places=self._places(problems)) if problems else say("yaml.right")
 
     def _read(self) -> tuple[ClusterSpec | None, dict[str, str]]:
         """The spec, or what is wrong with it by the places of the form."""
@@ -192,6 +191,15 @@ class Form:
 
         return callback
 
+    def _alone(self, work: Callable[[], None]) -> Callable[..., None]:
+        """`work` as such a callback, during which nothing else of the form changes."""
+
+        def locked() -> None:
+            with self._lock:
+                work()
+
+        return self._guarded(locked)
+
     def _show_error(self, error: Exception) -> None:
         said = str(error) if isinstance(error, AzRayError) else f"{type(error).__name__}: {error}"
         more = ""
@@ -242,9 +250,9 @@ class Form:
             self._operation = task.operation
         self._say("")
         self._planned.children = []
-        self._show_card(task)
         task.operation.subscribe(self._on_event)
         task.start()
+        self._show_card(task)
 
     def _show_card(self, task: Task[Cluster]) -> None:
         from azray_lab.widgets.card import card_for
@@ -270,7 +278,7 @@ class Form:
 
     def _drawn(self) -> Any:
         self._fold = widgets.Button(description=say("advanced.show"), icon="caret-right")
-        self._fold.on_click(lambda _button: self._unfold(shown=not self._all))
+        self._fold.on_click(self._alone(lambda: self._unfold(shown=not self._all)))
         self._buttons = {name: self._button(name) for name in ("plan", "up")}
         actions = widgets.HBox([*self._buttons.values()])
         settings = widgets.VBox([self._fields.box, self._fold])

@@ -33,10 +33,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Context:
-    """What every part of one form shares: what to call after a change, and which targets this version runs."""
+    """What every part of one form shares.
 
-    changed: Callable[[], None]
+    `changed` is called after a change, `runs` are the targets of this version, and `guarded` makes a callback of work:
+    alone in the form, with its errors shown there.
+    """
+
+    changed: Callable[..., None]
     runs: frozenset[str]
+    guarded: Callable[[Callable[[], None]], Callable[..., None]]
 
 
 class Part(Protocol):
@@ -117,7 +122,7 @@ class Field(Noted):
         self._help = f"{setting.key}: {setting.info.description or self.label}"
         self.input.tooltip = self._help
         super().__init__([self.input], "azray-field", f"azray-kind-{setting.kind}", advanced=not setting.basic)
-        self.input.observe(lambda _change: context.changed(), "value")
+        self.input.observe(context.changed, "value")
 
     def read(self, at: Loc, reading: Reading) -> Any:
         """The value that was typed, MISSING where nothing was or where it is the default."""

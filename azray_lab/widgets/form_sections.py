@@ -95,7 +95,7 @@ class Items(Noted):
         self._none = TEXTS.get(f"none.{many.key}", "")
         words = TEXTS.get(f"add.{many.key}") or say("add", label=self.label)
         self.add_button = widgets.Button(description=words, icon="plus", tooltip=many.info.description or words)
-        self.add_button.on_click(lambda _button: self._add())
+        self.add_button.on_click(context.guarded(self._add))
         title = widgets.HBox([heading(self.label, 4), self.add_button])
         title.add_class("azray-bar")
         super().__init__([title, self._list], "azray-section", advanced=not many.basic)
@@ -158,7 +158,7 @@ class Items(Noted):
         title.add_class("azray-bar")
         item = Fields(self.many.item, self._context, title, self.label)
         item.box.add_class("azray-item")
-        button.on_click(lambda _button: self._remove(item))
+        button.on_click(self._context.guarded(lambda: self._remove(item)))
         return item
 
     def _show(self) -> None:

@@ -225,7 +225,7 @@ _mount: _Data = st.fixed_dictionaries(
     optional={
         "profile": st.sampled_from(["dataset", "shared"]),
         "read_only": st.booleans() | st.none(),
-        "options": st.dictionaries(st.text(), st.booleans() | st.integers() | st.text(), max_size=2),
+        "options": st.dictionaries(st.text(), st.booleans() | st.integers(-9, 10**29) | st.text(), max_size=2),
     },
 )
 _specs: _Data = st.fixed_dictionaries(
@@ -292,6 +292,23 @@ def test_threads_may_type_at_once(form):
     spec = form.spec
     assert (spec.name, spec.head.cpus, spec.workers[0].cpus, spec.lease.idle) == ("n39", 39, 39, 39)
     assert load(None, text=form._yaml.text, environ={}).spec == spec
+
+
+def test_threads_may_add_and_remove_at_once(form):
+    """Groups that are added and removed on several threads are all there, each with its own name."""
+    items = form._fields.parts["mounts"]
+
+    def work() -> None:
+        for _ in range(5):
+            items.add_button.click()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(items.items) == 21
+    assert [item.label for item in items.items] == [f"Mount {number}" for number in range(1, 22)]
 
 
 # Plan and Up.
