@@ -1,12 +1,13 @@
 """Makes the pictures in docs/images/ afresh: a real cluster in a real JupyterLab in the system's Chromium.
 
-Takes about two minutes; executes the quickstart first when build/demo/ does not hold it. Leaves nothing running.
+    python scripts/screenshots.py [PART...]      parts: steps, quickstart, interface; all of them without one
+
+Takes about four minutes; executes the quickstart first when build/demo/ does not hold it. Leaves nothing running.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import os
 import shlex
 import shutil
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.testing.lab import Browser, Notebook, open_browser, run_jupyterlab
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -31,6 +32,8 @@ TERMINAL = ("azray list", "azray status team-a", "azray stauts team-a", "azray d
 PROMPTS = ".prompts"
 _SETTLE = 2_000  # milliseconds
 SIZE = {"width": 1040, "height": 640}
+TALL = {"width": 1200, "height": 880}
+MARGIN = 14
 CELLS = (
     "%load_ext azray_lab",
     "cluster = %azray up --name team-a --workers 2 --no-wait",
@@ -39,11 +42,31 @@ CELLS = (
     "%azray down team-a --yes",
 )
 LOAD, UP, SHOW, COMPLETE, DOWN = range(len(CELLS))
+INTERFACE = (
+    """import azray_lab
+form = azray_lab.ui(name="team-a", workers=2, lease={"idle": "30m", "max": "8h"})
+form""",
+    """import time, ray
+cluster = azray_lab.attach("team-a").connect()
+
+@ray.remote
+def work(data):
+    time.sleep(600)
+
+data = [ray.put(bytes(40_000_000)) for _ in range(4)]
+tasks = [work.remote(data) for _ in range(2)]""",
+    """cluster""",
+    """with_gpus = {"name": "gpu", "count": 1, "gpus": {"count": 2, "type": "A100", "pretend": True}}
+lab = azray_lab.up(name="vision", workers=[with_gpus])""",
+    """lab.gpus()""",
+    """azray_lab.dashboard()""",
+)
+FORM, BUSY, CARD, VISION, GPUS, BOARD = range(len(INTERFACE))
 
 
-def main() -> None:
-    """Makes all pictures and says where they are."""
-    if not EXECUTED.exists():
+def main(parts: list[str]) -> None:
+    """Makes the pictures of these parts, or all, and says where they are."""
+    if "quickstart" in parts and not EXECUTED.exists():
         subprocess.run([sys.executable, str(ROOT / "scripts" / "demo.py")], check=True)
     IMAGES.mkdir(parents=True, exist_ok=True)
     # A short path, because the sockets of the cluster lie below it.
@@ -52,15 +75,15 @@ def main() -> None:
         _settings(home)
         work = home / "work"
         work.mkdir()
-        (work / "first-steps.ipynb").write_text(json.dumps(_document()))
-        shutil.copy(EXECUTED, work / "quickstart.ipynb")
+        if "quickstart" in parts:
+            shutil.copy(EXECUTED, work / "quickstart.ipynb")
         with (
             run_jupyterlab(work, home / "state") as lab,
             open_browser(lab, viewport=SIZE, device_scale_factor=1.5) as browser,
         ):
             try:
-                _first_steps(browser)
-                _quickstart(browser)
+                for part in parts:
+                    PARTS[part](browser)
             finally:
                 _end_clusters()
     for image in sorted(IMAGES.glob("*.png")):
@@ -76,17 +99,9 @@ def _settings(home: Path) -> None:
     (home / ".bash_profile").write_text(profile)
 
 
-def _document() -> dict[str, Any]:
-    fixed: dict[str, Any] = {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}}
-    cells = [{**fixed, "id": f"cell-{number}", "source": source} for number, source in enumerate(CELLS)]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-
-
 def _first_steps(browser: Browser) -> None:
     """Progress, the cluster, completion, and the same cluster in a terminal."""
-    notebook = browser.open("first-steps.ipynb")
-    browser.page.keyboard.press("Control+b")  # the file browser is not what the pictures are about
+    notebook = _opened(browser, "first-steps.ipynb", CELLS)
     for cell in (LOAD, UP):
         notebook.run(cell)
         notebook.finish(cell, SECONDS)
@@ -149,6 +164,65 @@ def _quickstart(browser: Browser) -> None:
     _picture(page, "quickstart")
 
 
+def _opened(browser: Browser, path: str, cells: tuple[str, ...]) -> Notebook:
+    notebook = browser.open(browser.lab.write(path, cells))
+    browser.page.keyboard.press("Control+b")  # the file browser is not what the pictures are about
+    return notebook
+
+
+def _interface(browser: Browser) -> None:
+    """The form, its plan, the card in two themes, the GPUs and the dashboard."""
+    browser.page.set_viewport_size(TALL)  # type: ignore[arg-type]
+    notebook = _opened(browser, "interface.ipynb", INTERFACE)
+    _run(notebook, FORM)
+    form = notebook.output(FORM).locator(".azray-form")
+    form.locator(".azray-text").wait_for()
+    _part(form, "form")
+    form.get_by_role("button", name="Plan", exact=True).click()
+    form.get_by_role("table").wait_for()
+    _part(form.locator(".azray-result"), "plan")
+    form.get_by_role("button", name="Up", exact=True).click()
+    form.get_by_text("%azray connect team-a").wait_for()
+    _run(notebook, BUSY)
+    _run(notebook, CARD)
+    card = notebook.output(CARD).locator(".az-card")
+    _until(lambda: "running" in card.inner_text() and "2 of" in card.inner_text())
+    browser.page.wait_for_timeout(20_000)  # its charts show some time
+    _part(card, "card")
+    browser.theme("JupyterLab Dark")
+    browser.page.wait_for_timeout(_SETTLE)
+    _part(card, "card-dark")
+    browser.theme("JupyterLab Light")
+    _run(notebook, VISION)
+    _run(notebook, GPUS)
+    browser.page.wait_for_timeout(5 * _SETTLE)
+    _part(notebook.output(GPUS), "gpus")
+    _run(notebook, BOARD)
+    browser.page.wait_for_timeout(3 * _SETTLE)
+    _part(notebook.output(BOARD), "dashboard")
+    browser.page.set_viewport_size(SIZE)  # type: ignore[arg-type]
+    _end_clusters()
+
+
+def _run(notebook: Notebook, cell: int) -> None:
+    notebook.run(cell)
+    notebook.finish(cell, SECONDS)
+
+
+def _part(element: Locator, name: str) -> None:
+    """A picture of one element, with a little of what is around it."""
+    page = element.page
+    element.scroll_into_view_if_needed()
+    page.wait_for_timeout(_SETTLE / 2)
+    box = element.bounding_box()
+    if box is None:
+        raise TimeoutError(f"{name} is not on the page")
+    wide, high = box["width"] + 2 * MARGIN, box["height"] + 2 * MARGIN
+    clip = {"x": max(box["x"] - MARGIN, 0), "y": max(box["y"] - MARGIN, 0), "width": wide, "height": high}
+    page.mouse.move(0, 0)
+    page.screenshot(path=IMAGES / f"{name}.png", animations="disabled", clip=clip)  # type: ignore[arg-type]
+
+
 def _end_clusters() -> None:
     for cluster in _registered():
         cluster.down()
@@ -167,5 +241,11 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+PARTS: dict[str, Callable[[Browser], None]] = {
+    "steps": _first_steps,
+    "quickstart": _quickstart,
+    "interface": _interface,
+}
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or [*PARTS])
