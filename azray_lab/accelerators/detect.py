@@ -30,7 +30,7 @@ def detect(host: Host | None = None) -> Detection:
     devices += amd.read(host, bus)
     reasons += _amd_reasons(bus, devices)
     devices += pci.others(bus)
-    reasons += _parts(devices)
+    reasons += parts(devices)
     if not devices and not reasons:
         reasons = [Reason("no-device", "there is no GPU and no other accelerator on the PCI bus")]
     return Detection(tuple(devices), tuple(reasons))
@@ -116,7 +116,7 @@ def _amd_reasons(bus: Sequence[PciDevice], devices: Sequence[Device]) -> list[Re
     return [Reason("no-driver", text, "install ROCm's driver (amdgpu-dkms) and: sudo modprobe amdgpu")]
 
 
-def _parts(devices: Sequence[Device]) -> list[Reason]:
+def parts(devices: Sequence[Device]) -> list[Reason]:
     """What is only a part of a GPU: a profile of a hypervisor, or a MIG mode without instances."""
     reasons = []
     for device in devices:

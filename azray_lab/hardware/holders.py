@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.accelerators import labels
+from azray_lab.hardware import state
 from azray_lab.hardware.cells import cell_of
 from azray_lab.hardware.report import Holder
 
 if TYPE_CHECKING:
     from azray_lab.jobs.dashboard import Dashboard
 
-# Ray's answer to one request has at most this many rows (RAY_MAX_LIMIT_FROM_API_SERVER, 2.60).
-_LIMIT = 10_000
 # In a placement group `GPU` becomes `GPU_group_<id>` for any bundle and `GPU_group_<n>_<id>` for bundle n; an actor in
 # a given bundle has both, for the same GPUs.
 _RESOURCE = re.compile(rf"^(?:{'|'.join(labels.COUNTED)})(?:_group_(?:\d+_)?[0-9a-f]+)?$")
@@ -23,25 +22,18 @@ _RESOURCE = re.compile(rf"^(?:{'|'.join(labels.COUNTED)})(?:_group_(?:\d+_)?[0-9
 
 def holders(dashboard: Dashboard) -> dict[str, list[Holder]]:
     """Who holds accelerators, by the id of their node. Three requests."""
-    actors = _rows(dashboard, "/api/v0/actors", "ALIVE")
-    tasks = _rows(dashboard, "/api/v0/tasks", "RUNNING")
-    entrypoints = {str(job.get("job_id")): job for job in dashboard.json("GET", "/api/jobs/")}
+    actors = state.rows(dashboard, "actors", state="ALIVE")
+    tasks = state.rows(dashboard, "tasks", state="RUNNING")
+    jobs = {str(job.get("job_id")): job for job in state.get(dashboard, "/api/jobs/")}
     found: dict[str, list[Holder]] = defaultdict(list)
     for actor in actors:
         if amount := _amount(actor):
-            found[str(actor["node_id"])].append(_actor(actor, amount, entrypoints))
+            found[str(actor["node_id"])].append(_actor(actor, amount, jobs))
     for task in tasks:
         # What an actor does is in the actor's amount already.
         if task.get("type") == "NORMAL_TASK" and (amount := _amount(task)):
-            found[str(task["node_id"])].append(_task(task, amount, entrypoints))
+            found[str(task["node_id"])].append(_task(task, amount, jobs))
     return found
-
-
-def _rows(dashboard: Dashboard, path: str, state: str) -> list[dict[str, Any]]:
-    answer = dashboard.json(
-        "GET", path, detail=1, limit=_LIMIT, filter_keys="state", filter_predicates="=", filter_values=state
-    )
-    return list(answer["data"]["result"]["result"])
 
 
 def _amount(row: Mapping[str, Any]) -> float:

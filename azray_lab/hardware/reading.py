@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.accelerators import catalog, labels
-from azray_lab.accelerators.detect import detect
+from azray_lab.accelerators.detect import detect, parts
 from azray_lab.accelerators.devices import Device, Process, Reason
+from azray_lab.hardware import state
 from azray_lab.hardware.holders import holders
 from azray_lab.hardware.report import GpuReport, GpuRow, Holder, row_of
 from azray_lab.jobs.dashboard import Dashboard
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 HERE = "this machine"
 _MIB = 2**20
-_LIMIT = 10_000
 NODE_LABEL = "azray.io/node"
 NO_GPU = Reason("no-device", "Ray was told of no GPU here")
 PRETENDED = Reason("no-device", "its GPUs are pretended: names for teaching, without memory or utilisation")
@@ -61,8 +61,7 @@ def cluster(name: str, endpoint: Endpoint, host: Host | None = None) -> GpuRepor
     Live numbers are those that each node's agent last sent (every 2.5 s, Ray 2.60).
     """
     dashboard = Dashboard(endpoint)
-    listed = dashboard.json("GET", "/api/v0/nodes", detail=1, limit=_LIMIT)["data"]["result"]["result"]
-    nodes = [node for node in listed if node["state"] == "ALIVE"]
+    nodes = state.rows(dashboard, "nodes", state="ALIVE")
     with_gpus = any(labels.count(node["resources_total"]) for node in nodes)
     live = _live(dashboard) if with_gpus else {}
     held = holders(dashboard) if with_gpus else {}
@@ -79,7 +78,7 @@ def cluster(name: str, endpoint: Endpoint, host: Host | None = None) -> GpuRepor
 def _live(dashboard: Dashboard) -> dict[str, list[dict[str, Any]]]:
     """What the agents of the nodes report of their GPUs, by node id."""
     # The dashboard answers from a cache of some seconds unless it is told not to.
-    answer = dashboard.json("GET", "/nodes", view="summary", nocache=1)
+    answer = state.get(dashboard, "/nodes", view="summary", nocache=1)
     return {node["raylet"]["nodeId"]: node.get("gpus") or [] for node in answer["data"]["summary"] if node["raylet"]}
 
 
@@ -138,7 +137,7 @@ class _Node:
         if len(self._devices) < self._count:
             text = f"Ray counts {self._count} GPUs here, and its agent reports {len(self._devices)}"
             return (Reason("lost", text, "sudo dmesg | grep -i xid, on that node"),)
-        return ()
+        return tuple(parts(self._devices))
 
 
 def _device(gpu: Mapping[str, Any], here: Mapping[str, Device]) -> Device:

@@ -29,6 +29,7 @@ class FakeDashboard:
     tasks: list[dict[str, Any]] = field(default_factory=list)
     jobs: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    missing: str = ""
 
     def node(
         self,
@@ -106,7 +107,7 @@ def dashboard(tmp_path: Path) -> Iterator[FakeDashboard]:
             url = urlsplit(self.path)
             fake.asked.append(url.path)
             body = json.dumps(fake.answer(url.path, parse_qs(url.query))).encode()
-            self.send_response(200)
+            self.send_response(404 if url.path == fake.missing else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -161,6 +161,23 @@ def test_mig_instances_of_a_node(dashboard):
     assert [device.index for device in row.devices] == ["1:0", "1:1", "1:2"]
 
 
+def test_a_part_of_a_gpu_on_a_node_says_which(dashboard):
+    """What an agent reports as a vGPU is named as the part that it is."""
+    dashboard.node("head", [dashboard.gpu(0, "NVIDIA A10-4Q", 10, 4_096)], count=1, kind="A10")
+    report = reading.cluster("a", dashboard.endpoint, NO_LIBRARY)
+    assert [(reason.code, reason.text[:22]) for reason in report.reasons["head"]] == [
+        ("fraction", "GPU 0 is 1/6 of one A1")
+    ]
+
+
+def test_a_dashboard_without_a_part_of_its_own_is_our_error(dashboard):
+    """404 for a module that is not up: ClusterLostError that names it."""
+    dashboard.node("head", [], count=1)
+    dashboard.missing = "/nodes"
+    with pytest.raises(ClusterLostError, match="has no /nodes"):
+        reading.cluster("a", dashboard.endpoint, NO_LIBRARY)
+
+
 def test_pretended_gpus_say_so_everywhere(dashboard):
     """In the row, in the text, in HTML, in JSON, and in the reason for the missing numbers; also beside real ones."""
     given = {GPUS_LABEL: PRETENDED, "ray.io/accelerator-type": "A100"}
