@@ -40,6 +40,11 @@ class Holder:
     entrypoint: str = ""
     cell: str = ""
 
+    def __str__(self) -> str:
+        amount = f", {self.gpus:g} GPU" if self.gpus else ""
+        memory = f", {_size(self.memory)}" if self.memory else ""
+        return f"{self.kind} {self.name}{amount}{memory}" + (f", from {self.cell}" if self.cell else "")
+
     def cells(self, node: str) -> tuple[str, ...]:
         """It as a row of the table of holders."""
         memory = _UNTOLD if self.memory is None else _size(self.memory)

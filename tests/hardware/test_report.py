@@ -243,6 +243,14 @@ def test_the_text_has_what_was_told_and_who_holds_it(dashboard):
     ]
 
 
+def test_a_holder_is_one_line():
+    """Kind, name, how much, memory and cell, each where it is known."""
+    assert str(Holder("task", "score", gpus=0.5, memory=3 * GIB, cell="In[2], line 1")) == (
+        "task score, 0.5 GPU, 3.0 GiB, from In[2], line 1"
+    )
+    assert str(Holder("process", "python")) == "process python"
+
+
 def test_the_same_reason_of_many_nodes_is_one_line(dashboard):
     """Ten nodes without GPUs are four names and a number."""
     for number in range(10):
