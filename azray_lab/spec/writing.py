@@ -8,6 +8,9 @@ import yaml
 
 from azray_lab.spec.document import resolvers
 
+# YAML 1.1 calls these line breaks beside \n (section 5.4); YAML 1.2 does not.
+_LINE_ENDS = frozenset("\r\x85\u2028\u2029")
+
 
 class _Dumper(yaml.SafeDumper):
     """PyYAML's, which quotes what YAML 1.1 takes for a number or a boolean; this one also what YAML 1.2 does."""
@@ -15,6 +18,15 @@ class _Dumper(yaml.SafeDumper):
 
 for _tag, _pattern, _first in resolvers():
     _Dumper.add_implicit_resolver(_tag, _pattern, _first)
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    # In any other style PyYAML breaks the line at these, and reads the break as a space.
+    style = '"' if _LINE_ENDS & set(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def to_yaml(data: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import azray_lab
@@ -247,6 +247,7 @@ _specs: _Data = st.fixed_dictionaries(
 @pytest.mark.slow
 @calm
 @given(_specs)
+@example({"mounts": [{"uri": "a", "path": "/a", "options": {"\x85/": "b\u2028c", "": "\r"}}]})
 def test_what_the_form_writes_is_the_spec(data):
     """Any spec that fills the form is what the form says, and what its YAML loads as."""
     try:
