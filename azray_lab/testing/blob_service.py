@@ -30,6 +30,12 @@ _REASONS = {200: "OK", 201: "Created", 202: "Accepted", 206: "Partial Content", 
             412: "Precondition Failed", 416: "Range Not Satisfiable", 503: "Server Busy"}  # fmt: skip
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _SLICE = 256 * 1024
+# What Azure's C++ SDK, and so pyarrow, aborts without.
+_ALWAYS = {"x-ms-version": "2023-11-03", "x-ms-server-encrypted": "true", "x-ms-request-server-encrypted": "true",
+           "x-ms-lease-state": "available", "x-ms-lease-status": "unlocked"}  # fmt: skip
+_CONTAINER = {"ETag": '"1"', "x-ms-has-immutability-policy": "false", "x-ms-has-legal-hold": "false",
+              "x-ms-immutable-storage-with-versioning-enabled": "false", "x-ms-default-encryption-scope": "x",
+              "x-ms-deny-encryption-scope-override": "false"}  # fmt: skip
 
 
 @dataclass
@@ -234,7 +240,7 @@ def _container(store: Store, method: str, container: str, query: dict[str, str])
     if method == "DELETE":
         del store.containers[container]
         return Answer(202)
-    return Answer(200, {"ETag": '"1"', "Last-Modified": formatdate(usegmt=True)})
+    return Answer(200, {**_ALWAYS, **_CONTAINER, "Last-Modified": formatdate(usegmt=True)})
 
 
 def _put(store: Store, place: tuple[str, str], query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
@@ -242,7 +248,7 @@ def _put(store: Store, place: tuple[str, str], query: dict[str, str], headers: d
         return _refused(400, "Md5Mismatch")
     if query.get("comp") == "block":
         store.blocks.setdefault(place, {})[query["blockid"]] = body
-        return Answer(201)
+        return Answer(201, dict(_ALWAYS))
     own = {name: value for name, value in headers.items() if name.startswith("x-ms-meta-")}
     if kept := headers.get("x-ms-blob-content-md5"):
         own["Content-MD5"] = kept
@@ -258,7 +264,7 @@ def _put(store: Store, place: tuple[str, str], query: dict[str, str], headers: d
         blob = store.write(*place, found.data, own)
         return Answer(202, {"ETag": blob.etag, "x-ms-copy-status": "success", "x-ms-copy-id": "1"})
     blob = store.write(*place, body, own)
-    return Answer(201, {"ETag": blob.etag, "Last-Modified": blob.changed})
+    return Answer(201, {**_ALWAYS, "ETag": blob.etag, "Last-Modified": blob.changed})
 
 
 def _source(store: Store, address: str) -> Blob | None:
@@ -269,7 +275,8 @@ def _source(store: Store, address: str) -> Blob | None:
 def _get(blob: Blob, method: str, headers: dict[str, str]) -> Answer:
     size = len(blob.data)
     own = {"ETag": blob.etag, "Last-Modified": blob.changed, "Accept-Ranges": "bytes", "x-ms-blob-type": "BlockBlob",
-           "Content-Type": "application/octet-stream", "x-ms-creation-time": blob.changed, **blob.headers}  # fmt: skip
+           "Content-Type": "application/octet-stream", "x-ms-creation-time": blob.changed,
+           "x-ms-access-tier": "Hot", **_ALWAYS, **blob.headers}  # fmt: skip
     asked = headers.get("x-ms-range") or headers.get("range")
     if method == "HEAD" or not asked:
         return Answer(200, own | {"Content-Length": str(size)}, b"" if method == "HEAD" else blob.data)
@@ -334,6 +341,8 @@ class Connection(asyncio.Protocol):
             headers[name.lower()] = value.strip()
         self._request = method, target, headers
         self._missing = int(headers.get("content-length") or 0)
+        if "expect" in headers:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _answer(self) -> None:
         method, target, headers = self._request
