@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from azray_lab.magics import load_ipython_extension, unload_ipython_extension
     from azray_lab.mounting import mount, mounts, unmount
     from azray_lab.spec import ClusterSpec
+    from azray_lab.storage.checkpoints import checkpoints
     from azray_lab.storage.cloud import AzureFileSystem
     from azray_lab.storage.credentials import credentials
     from azray_lab.storage.filesystem import filesystem
@@ -28,6 +29,7 @@ __all__ = [
     "Cluster",
     "ClusterSpec",
     "attach",
+    "checkpoints",
     "clusters",
     "credentials",
     "dashboard",
@@ -51,6 +53,7 @@ _PLACES = {
     "Cluster": ("azray_lab.cluster", "Cluster"),
     "ClusterSpec": ("azray_lab.spec.models", "ClusterSpec"),
     "attach": ("azray_lab.cluster", "attach"),
+    "checkpoints": ("azray_lab.storage.checkpoints", "checkpoints"),
     "clusters": ("azray_lab.cluster", "clusters"),
     "credentials": ("azray_lab.storage.credentials", "credentials"),
     "dashboard": ("azray_lab.widgets.dashboard", "dashboard"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import mmap
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from azray_lab.storage.credentials.modes import AUTH_MODE, IDENTITIES
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.looking import Looking, as_files
 from azray_lab.storage.opening import BlobFile
+from azray_lab.storage.sending import content_of
 from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
@@ -272,15 +272,10 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
         self.invalidate_cache(self._parent(rpath))
 
     def _upload_file(self, path: str, source: Path, overwrite: bool, callback: Any) -> None:  # noqa: FBT001 - the same
-        size = source.stat().st_size
-        (callback or DEFAULT_CALLBACK).set_size(size)
-        with source.open("rb") as file:
-            if size == 0:
-                self._upload(path, b"", overwrite)
-            else:
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                    self._upload(path, content, overwrite)
-        (callback or DEFAULT_CALLBACK).absolute_update(size)
+        content = content_of(source)
+        (callback or DEFAULT_CALLBACK).set_size(len(content))
+        self._upload(path, content, overwrite)
+        (callback or DEFAULT_CALLBACK).absolute_update(len(content))
 
     async def _put(self, *paths: Any, batch_size: int | None = None, **options: Any) -> Any:
         options.pop("max_concurrency", None)

@@ -14,6 +14,7 @@ PUBLIC = {
     "Cluster",
     "ClusterSpec",
     "attach",
+    "checkpoints",
     "clusters",
     "credentials",
     "dashboard",
