@@ -51,7 +51,8 @@ class Card {
     });
     this.down = button(say("down"), say("down.help"), () => this.question(true), "az-danger");
     this.doing = make("span", { class: "az-doing", role: "status", "aria-live": "polite" });
-    this.actions = make("div", { class: "az-actions" }, this.lease, this.extend, this.scaling, this.down, this.doing);
+    this.actions = make("div", { class: "az-actions" },
+      make("div", { class: "az-terms" }, this.lease, this.extend), this.scaling, this.down, this.doing);
     this.buildQuestion(id);
     this.buildTables();
     this.root = make("section", { class: "az-card", "aria-labelledby": id, "data-lm-suppress-shortcuts": "true" },
@@ -220,9 +221,13 @@ class Card {
   drawActions(d) {
     const { say } = this, doing = Object.keys(d.doing ?? {});
     const alive = BUSY.has(d.state), off = (name) => this.dead || doing.includes(name);
-    this.actions.hidden = !alive && d.state !== "lost" && !doing.length;
+    // While this kernel makes it there is nothing to change yet; Cancel stands beside its progress.
+    const made = d.operation?.state === "running" && d.state === "starting";
+    this.actions.hidden = made || (!alive && d.state !== "lost" && !doing.length);
+    this.scaling.hidden = !alive || d.state === "starting";
+    this.lease.hidden = d.state === "starting" || d.state === "lost";
     attribute(this.extend, "aria-disabled", off("extend") || d.state === "lost");
-    attribute(this.scale, "aria-disabled", off("scale") || !alive || d.state === "starting");
+    attribute(this.scale, "aria-disabled", off("scale"));
     attribute(this.down, "aria-disabled", off("down"));
     attribute(this.end, "aria-disabled", off("down"));
     put(this.doing, doing.map((name) => say("doing", { action: say(`doing.${name}`) })).filter((t) => !t.includes("doing.")).join("; "));
@@ -320,9 +325,9 @@ class Card {
       const tile = this.tiles[kind];
       if (tile.node.hidden) continue;
       const points = this.history.filter(([, used]) => kind in used).map(([at, used]) => [at, used[kind]]);
-      tile.chart._draw(points, frozen, 60 * MINUTES);
+      tile.chart._draw(points, frozen, span(points, frozen, MINUTES));
       const values = points.map(([, value]) => Math.round(100 * value));
-      attribute(tile.chart, "aria-label", say("meter.chart", { label: tile.label, minutes: MINUTES, now: tile.value.textContent,
+      attribute(tile.chart, "aria-label", say("meter.chart", { label: tile.label, minutes: Math.ceil(span(points, frozen, MINUTES) / 60), now: tile.value.textContent,
         lowest: Math.min(...values, 100), highest: Math.max(...values, 0) }));
     }
     if (this.jobs.details.open) this.tickJobs(d.jobs ?? {}, frozen);
@@ -373,7 +378,7 @@ class Card {
       attribute(this.lease, "data-soon", rest < 300);
     } else if (lease.idle) text = say("lease.idle", { limit: whole(lease.idle) });
     put(this.lease, text);
-    this.extend.hidden = !limited;
+    this.extend.hidden = !limited || this.lease.hidden;
   }
 
   tickJobs(jobs, now = this.live.now()) {

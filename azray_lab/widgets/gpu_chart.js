@@ -84,10 +84,11 @@ class GpuChart {
         const points = this.history.filter(([, all]) => typeof all[key]?.[which] === "number").map(([at, all]) => [at, all[key][which]]);
         cell.chart.hidden = !points.length;
         cell.chart.style.display = points.length ? "" : "none";
-        cell.chart._draw(points, now, 60 * GPU_MINUTES);
+        const width = span(points, now, GPU_MINUTES);
+        cell.chart._draw(points, now, width);
         const values = points.map(([, value]) => Math.round(100 * value));
         attribute(cell.chart, "aria-label", this.say("gpu.chart", { label: this.say(`column.${name}`), device: key,
-          minutes: GPU_MINUTES, now: values.at(-1) ?? "", highest: Math.max(...values, 0) }));
+          minutes: Math.ceil(width / 60), now: values.at(-1) ?? "", highest: Math.max(...values, 0) }));
       });
     }
   }

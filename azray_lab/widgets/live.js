@@ -234,20 +234,25 @@ function whole(value) {
   const all = Math.max(Math.round(value), 0);
   if (all < 100) return `${all} s`;
   for (const [size, large, small, part] of [[86400, "d", "h", 3600], [3600, "h", "min", 60]]) {
-    if (all >= size) return `${Math.floor(all / size)} ${large} ${Math.floor((all % size) / part)} ${small}`;
+    if (all >= size) return two(Math.floor(all / size), large, Math.floor((all % size) / part), small);
   }
-  return `${Math.floor(all / 60)} min ${all % 60} s`;
+  return two(Math.floor(all / 60), "min", all % 60, "s");
 }
 
-function clock(seconds) {
-  return new Date(seconds * 1000).toLocaleTimeString();
+function two(first, large, second, small) {
+  return second ? `${first} ${large} ${second} ${small}` : `${first} ${large}`;
 }
 
 function amount(kind, pair, say) {
   if (!pair) return say("meter.unknown");
   const bytes = kind === "memory" || kind === "object_store";
-  const shown = bytes ? pair.map((value) => (value / 2 ** 30).toFixed(value < 2 ** 30 ? 2 : 1)) : pair.map((v) => `${+v.toFixed(2)}`);
+  const shown = bytes ? pair.map((value) => String(+(value / 2 ** 30).toFixed(value < 2 ** 30 ? 2 : 1))) : pair.map((v) => `${+v.toFixed(2)}`);
   return say("meter.value", { used: shown[0], total: shown[1] + (bytes ? " GiB" : "") });
+}
+
+// How many seconds a chart spans: one minute at first, then as far back as is known.
+function span(points, now, minutes) {
+  return Math.min(Math.max(points.length ? now - points[0][0] : 0, 60), 60 * minutes);
 }
 
 // A line over time, 0 to 1; points are [seconds, value], the last value holds until now.

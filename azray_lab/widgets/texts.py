@@ -60,10 +60,10 @@ TEXTS: dict[str, str] = {
     # The lease.
     "lease": "Lease",
     "lease.none": "No lease: it runs until it is ended.",
-    "lease.rest": "Ends in {time}",
-    "lease.idle": "Ends after {limit} without work; it works now.",
+    "lease.rest": "Lease ends in {time}",
+    "lease.idle": "Lease ends after {limit} without work.",
     "lease.why.idle": "because it idles",
-    "lease.why.max": "because of its age limit of {limit}",
+    "lease.why.max": "its age limit is {limit}",
     "lease.over": "The lease is over.",
     "lease.extend": "Extend by 1 h",
     "lease.extend.help": "Let it live one hour longer",
