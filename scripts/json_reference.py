@@ -13,7 +13,7 @@ from typing import get_args
 
 from azray_lab import planning
 from azray_lab.accelerators import Device, Process, Reason
-from azray_lab.blob import CopyResult
+from azray_lab.blob import CopyResult, SyncResult
 from azray_lab.cli.detached import Detached
 from azray_lab.errors import AzRayError
 from azray_lab.hardware import GpuReport, GpuRow, Holder
@@ -41,7 +41,7 @@ def expected() -> dict[str, set[str]]:
         "A plan": {*plan.to_dict(), *names(PlannedNode)},
         "A job": {*Job("", "", "").to_dict(), *JobResult("", "", "", value=1).to_dict()},
         "GPUs": names(GpuReport, GpuRow, Holder, Device, Process, Reason),
-        "Blobs": names(CopyResult),
+        "Blobs": names(CopyResult, SyncResult),
         "Mounts": names(Record, Health),
         "An error": set(AzRayError("").to_dict()),
         "Events": {*event.to_dict(), *get_args(Kind), "value"},
