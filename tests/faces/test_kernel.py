@@ -51,7 +51,7 @@ def test_no_wait_leaves_the_kernel_free_and_draws_below_its_cell(folder):
     cells = executed(
         f"p = %azray count {folder} --no-wait",
         f"import pathlib; print(p.done); pathlib.Path({str(folder)!r}, 'go').touch()",
-        "print(p.result(30).data)",
+        "print(p.result(110).data)",
         "import threading; [t.join() for t in threading.enumerate() if t.name == 'azray-progress']",
     ).cells
     assert "count: done" in cells[1].outputs[0].data["text/plain"]
