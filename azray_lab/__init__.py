@@ -85,6 +85,13 @@ def _show_cards() -> None:
     """Tells the views of the cards where this is a kernel: they know no Jupyter, and nothing below them does."""
     if "ipykernel" in sys.modules and _card not in (shows := importlib.import_module("azray_lab.views").shows):
         shows.append(_card)
+        # The first card would wait some 100 ms for the import of widgets; the cell that comes here need not.
+        importlib.import_module("threading").Thread(target=_warm, name="azray-warm").start()
+
+
+def _warm() -> None:
+    if importlib.import_module("azray_lab.widgets.display").interactive():
+        importlib.import_module("azray_lab.widgets.card")
 
 
 def _card(value: Any) -> bool:

@@ -1,0 +1,53 @@
+"""The live chart of GPUs: what it makes of a report, and how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from azray_lab.accelerators.devices import Device
+from azray_lab.hardware import GpuReport, Holder
+from azray_lab.hardware.report import row_of
+from azray_lab.widgets.feed import feed
+from azray_lab.widgets.gpu_chart import GpuChart
+
+Until = Callable[[Callable[[], Any], str], Any]
+A100 = Device("NVIDIA", "NVIDIA A100", "A100", "0", memory_total=80 * 2**30, memory_used=20 * 2**30, utilisation=0.5)
+HOLDER = Holder("actor", "<b>Trainer</b>", gpus=0.5)
+
+
+@pytest.fixture
+def report() -> GpuReport:
+    """A cluster's report: one GPU that tells, one that fell off, and two pretended ones."""
+    lost = Device("NVIDIA", "NVIDIA A100", "A100", "1", problem="it has fallen off the bus", lost=True)
+    pretended = row_of("worker-1", [Device("", "H100", "H100", pretended=True)], count=2, devices=(), pretended=True)
+    return GpuReport("no-such-cluster", (row_of("head", [A100, lost], [HOLDER]), pretended), read=1000.0)
+
+
+def test_each_device_has_its_line_and_what_is_unknown_has_none(report: GpuReport):
+    """Shares of utilisation and memory where a device tells; a lost one has its problem, pretended ones no numbers."""
+    chart = GpuChart(report)
+    try:
+        devices = chart.document["devices"]
+        assert (devices["head/0"]["utilisation"], devices["head/0"]["memory"]) == (0.5, 0.25)
+        assert devices["head/1"]["problem"] == "it has fallen off the bus"
+        assert devices["head/1"]["utilisation"] is None
+        assert devices["worker-1/H100"]["pretended"]
+        assert chart.whole_now()["history"][0][1]["head/0"] == [0.5, 0.25]
+        assert "<b>Trainer" not in chart.static_html()
+    finally:
+        chart.close()
+
+
+def test_a_cluster_that_is_gone_is_told_and_the_last_numbers_stay(report: GpuReport, until: Until):
+    """Reading fails: the chart says so and does not end the thread."""
+    chart = GpuChart(report)
+    try:
+        until(lambda: chart.document["problem"], "the word that it cannot be read")
+        assert "no-such-cluster" in chart.document["problem"]
+        assert set(chart.document["devices"]) == {"head/0", "head/1", "worker-1/H100"}
+        assert feed().running
+    finally:
+        chart.close()
