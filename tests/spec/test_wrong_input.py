@@ -260,7 +260,11 @@ def test_an_unsafe_name_is_refused_with_a_good_one(name, where):
         ({"workers": [{"name": "a"}, {"name": "a"}]}, "workers.1.name", "'a' is the name of group 0 already"),
         ({"workers": [{"name": "head"}]}, "workers.0.name", "the head's name"),
         ({"mounts": [{"uri": "a", "path": "/a"}, {"uri": "b", "path": "/a/"}]}, "mounts.1.path", "mounted twice"),
-        ({"mounts": [{"uri": "https://a.b/c?sv=1&sig=x", "path": "/a"}]}, "mounts.0.uri", "does not belong into a spec"),
+        (
+            {"mounts": [{"uri": "https://a.b/c?sv=1&sig=x", "path": "/a"}]},
+            "mounts.0.uri",
+            "does not belong into a spec",
+        ),
         ({"env": {"AZRAY_CLUSTER_ID": "x"}}, "env.AZRAY_CLUSTER_ID", "set by `up`"),
         ({"head": {"resources": {"GPU": 1}}}, "head.resources.GPU", "Ray's own"),
         ({"lease": {"idle": "2h", "max": "1h"}}, "lease.idle", "2h is above lease.max, 1h"),
