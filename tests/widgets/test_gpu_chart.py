@@ -9,7 +9,7 @@ import pytest
 
 from azray_lab.accelerators.devices import Device
 from azray_lab.hardware import GpuReport, Holder
-from azray_lab.hardware.report import row_of
+from azray_lab.hardware.report import GpuRow, row_of
 from azray_lab.widgets.feed import feed
 from azray_lab.widgets.gpu_chart import GpuChart
 
@@ -22,7 +22,7 @@ HOLDER = Holder("actor", "<b>Trainer</b>", gpus=0.5)
 def report() -> GpuReport:
     """A cluster's report: one GPU that tells, one that fell off, and two pretended ones."""
     lost = Device("NVIDIA", "NVIDIA A100", "A100", "1", problem="it has fallen off the bus", lost=True)
-    pretended = row_of("worker-1", [Device("", "H100", "H100", pretended=True)], count=2, devices=(), pretended=True)
+    pretended = GpuRow("worker-1", "NVIDIA", "H100", 2, pretended=True)
     return GpuReport("no-such-cluster", (row_of("head", [A100, lost], [HOLDER]), pretended), read=1000.0)
 
 
