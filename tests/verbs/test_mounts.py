@@ -69,12 +69,12 @@ def test_json_of_each_is_one_document(azray: Azray, tmp_path: Path):
 
 def test_explain_says_what_would_be_done_and_mounts_nothing(azray: Azray, tmp_path: Path):
     """Every setting with its value and its reason; the folder is not even made."""
-    done = azray("mount", "az://data/set", "m", "-p", "checkpoints", "--set", "block_cache.prefetch=12", "--explain")
+    done = azray("mount", "az://data/set", "m", "-p", "checkpoints", "--set", "file_cache.timeout-sec=33", "--explain")
     assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if "block_cache.prefetch" in line)
-    assert "12" in line
+    line = next(line for line in done.stdout.splitlines() if "file_cache.timeout-sec" in line)
+    assert "33" in line
     assert "asked for; ours is" in line
-    assert "block_cache.mem-size-mb" in done.stdout
+    assert "azstorage.block-size-mb" in done.stdout
     assert not (tmp_path / "m").exists()
     data = json.loads(azray("mount", "az://data/set", "m", "-p", "checkpoints", "--explain", "--json").stdout)
     assert all(setting["because"] for setting in data["settings"])

@@ -77,9 +77,8 @@ class Daemon:
         )  # fmt: skip
         self._folder.config.touch(mode=0o600)
         self._folder.config.write_text(config.render(content), encoding="utf-8")
-        if not self.record.small and self.record.profile != "shared":
-            return
-        Path(self.record.cache).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if profiles.on_disk(_wish(self.record)):
+            Path(self.record.cache).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _run(self, executable: str, environment: Mapping[str, str], operation: Operation[Any], seconds: float) -> None:
         command = [executable, "mount", self.record.path, f"--config-file={self._folder.config}"]

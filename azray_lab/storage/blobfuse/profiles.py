@@ -26,8 +26,8 @@ _LEAST_BLOCKS = 64 * MIB
 _MEMORY_PART = 6
 _DISK_PART = 5
 _DISK_LIMIT = 64 * 1024 * MIB
-# blobfuse2 refuses a prefetch of 1 to 10 (block_cache.go, 2.5).
-_LEAST_PREFETCH = 11
+# A block in order. Larger ones were no faster, and six open files of 8 MiB blocks used up 256 MiB, with EIO for others.
+_BLOCK = 2 * MIB
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,24 @@ class Wish:
     allow_other: bool = False
 
 
+def on_disk(wish: Wish) -> bool:
+    """Whether whole files are kept on disk, and not blocks of them in memory.
+
+    So for all that is written: a file that is open for writing keeps its blocks, and a pool that several such files
+    have used up fails with EIO after five seconds (block_cache, 2.5.6).
+    """
+    return wish.small or wish.profile in {"checkpoints", "shared"}
+
+
 def settings(wish: Wish, capacity: Capacity, cache: str) -> list[Setting]:
     """Every setting that the profile decides, in the order of the file. `cache` is the mount's own folder on disk."""
-    cached = wish.small or wish.profile == "shared"
-    body = _file_cache(capacity, cache, small=wish.small) if cached else _blocks(wish, capacity)
-    return [*_top(wish), *_kernel(wish), *body, *_attributes(wish), *_service(cached=cached)]
+    body = _file_cache(capacity, cache, wish) if on_disk(wish) else _blocks(wish, capacity)
+    return [*_top(wish), *_kernel(wish), *body, *_attributes(wish), *_service(wish)]
 
 
 def components(wish: Wish) -> list[str]:
     """blobfuse2's layers for that wish, from the kernel to the service."""
-    cache = "file_cache" if wish.small or wish.profile == "shared" else "block_cache"
-    return ["libfuse", cache, "attr_cache", "azstorage"]
+    return ["libfuse", "file_cache" if on_disk(wish) else "block_cache", "attr_cache", "azstorage"]
 
 
 def _top(wish: Wish) -> list[Setting]:
@@ -104,19 +111,13 @@ def _blocks(wish: Wish, capacity: Capacity) -> list[Setting]:
             Setting("block_cache.prefetch", 0, "what comes next is not known: 3.4 times the default's random reads"),
             Setting("block_cache.parallelism", _threads(capacity), "one for each read that can be under way"),
         ]
-    ahead = _prefetch(memory)
-    why = "read ahead: with 8 MiB blocks 2.3 times the default at 10 ms" if ahead else "too little memory to read ahead"
+    ahead = memory // (2 * _BLOCK)
     return [
-        Setting("block_cache.block-size-mb", 8, "large enough for the line, small enough that 32 fit into 256 MiB"),
+        Setting("block_cache.block-size-mb", _BLOCK // MIB, "each open file that is read half keeps five blocks"),
         Setting("block_cache.mem-size-mb", memory // MIB, pool),
-        Setting("block_cache.prefetch", ahead, why),
-        Setting("block_cache.parallelism", max(32, _threads(capacity)), "one connection for each block that is ahead"),
+        Setting("block_cache.prefetch", ahead, "read ahead: half of the blocks, the rest is for other files"),
+        Setting("block_cache.parallelism", ahead, "one connection for each block that is ahead"),
     ]
-
-
-def _prefetch(memory: int) -> int:
-    fits = memory // (8 * MIB)
-    return fits if fits >= _LEAST_PREFETCH else 0
 
 
 def _threads(capacity: Capacity) -> int:
@@ -128,14 +129,16 @@ def disk_room(capacity: Capacity) -> int:
     return min(capacity.disk // _DISK_PART, _DISK_LIMIT)
 
 
-def _file_cache(capacity: Capacity, cache: str, *, small: bool) -> list[Setting]:
+def _file_cache(capacity: Capacity, cache: str, wish: Wish) -> list[Setting]:
     room = disk_room(capacity) // MIB
-    whole = "whole files on disk: blocks in memory took gigabytes for a few hundred small files"
-    whole = whole if small else "whole files on disk, so that every program's way of writing works"
+    why = {
+        "checkpoints": "whole files on disk: many files may be written at once, in any order",
+        "shared": "whole files on disk, so that every program's way of writing works",
+    }.get(wish.profile, "whole files on disk: blocks in memory took gigabytes for a few hundred small files")
     return [
-        Setting("file_cache.path", cache, whole),
+        Setting("file_cache.path", cache, why),
         Setting("file_cache.max-size-mb", max(room, 64), "a fifth of the free disk, at most 64 GiB; default: 80 %"),
-        Setting("file_cache.timeout-sec", 7200 if small else 120, "how long a file stays that nobody has open"),
+        Setting("file_cache.timeout-sec", 7200 if wish.small else 120, "how long a file stays that nobody has open"),
         Setting("file_cache.cleanup-on-start", value=True, reason="after a crash the folder is not empty, which fails"),
         Setting("file_cache.sync-to-flush", value=True, reason="fsync means that it is in Blob, not only on this disk"),
     ]
@@ -150,18 +153,21 @@ def _attributes(wish: Wish) -> list[Setting]:
     ]
 
 
-def _service(*, cached: bool) -> list[Setting]:
+def _service(wish: Wish) -> list[Setting]:
     out = [
         Setting("azstorage.max-results-for-list", 5000, "one request for 5,000 names: the first look at a folder"),
         Setting("azstorage.max-retries", 4, "throttling passes; a read that cannot succeed ends"),
         Setting("azstorage.retry-backoff-sec", 1, "the first pause; it doubles"),
         Setting("azstorage.max-retry-delay-sec", 8, "the longest pause"),
         Setting(
-            "azstorage.max-retry-timeout-sec", 60, "a server that says nothing; the default's 900 s cannot be killed"
+            "azstorage.max-retry-timeout-sec", 60, "for a silent server; nobody can kill who waits the default 900 s"
         ),
     ]
-    if cached:
+    if on_disk(wish):
         out.append(Setting("azstorage.max-concurrency", 32, "ranges of one file that travel at once"))
+    if on_disk(wish) and not wish.read_only:
+        why = "files up to 256 MiB would go up in one piece, over one connection"
+        out.append(Setting("azstorage.block-size-mb", 8, why))
     return out
 
 

@@ -48,6 +48,7 @@ def test_prefetch_is_one_that_blobfuse2_takes(wish: Wish, capacity: Capacity):
     values = _values(wish, capacity)
     ahead = int(str(values.get("block_cache.prefetch", 0)))
     assert ahead == 0 or ahead >= 11
+    assert ahead * 2 <= max(int(str(values.get("block_cache.mem-size-mb", 0))), 1), "others get blocks, too"
     block, memory = values.get("block_cache.block-size-mb", 1), values.get("block_cache.mem-size-mb", 1)
     assert ahead * int(str(block)) <= int(str(memory))
 
@@ -68,9 +69,10 @@ def test_every_setting_is_known_has_a_reason_and_survives_the_file(wish: Wish, c
 
 
 def test_many_small_files_never_lie_in_blocks():
-    """Blocks of memory for small files took gigabytes; a data set of them, and a shared folder, use the disk."""
+    """Blocks of memory for small files took gigabytes; a data set of them, and what is written, use the disk."""
     assert "file_cache" in profiles.components(Wish("dataset", small=True))
     assert "file_cache" in profiles.components(Wish("shared"))
+    assert "file_cache" in profiles.components(Wish("checkpoints"))
     assert "block_cache" in profiles.components(Wish("dataset"))
 
 

@@ -16,6 +16,7 @@ import pytest
 import azray_lab
 from azray_lab.errors import BlobNotFoundError, CredentialError, MountError, StorageError
 from azray_lab.storage.blobfuse import mountinfo, probe, program
+from azray_lab.testing.blob_server import run_blob_server
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
@@ -93,6 +94,30 @@ def test_four_readers_at_once_get_what_is_there(account: Any, real: Path):
             out, _ = reader.communicate(timeout=60)
             assert out.decode().split() == [str(24 * MIB), f"{{{number}}}"]
         assert folder.health().memory < 400 * MIB
+
+
+def test_many_files_open_at_once_do_not_starve_each_other(real: Path, fresh_home: Path):
+    """Twelve large files, each read half and kept open, and twelve written at once: no read or write fails."""
+    del fresh_home
+    read = (
+        "import sys,os; d=sys.argv[1]; fs=[open(os.path.join(d,str(n)),'rb',buffering=0) for n in range(12)]; "
+        "print(sum(len(f.read(1<<20)) for _ in range(40) for f in fs))"
+    )
+    write = (
+        "import sys,os; d=sys.argv[1]; fs=[open(os.path.join(d,'w%d'%n),'wb',buffering=0) for n in range(12)]; "
+        "[f.write(b'w'*(1<<20)) for _ in range(24) for f in fs]; [f.close() for f in fs]"
+    )
+    with run_blob_server() as server:
+        os.environ.update(server.environment())
+        server.seed("data", "large/{}", 12, os.urandom(MIB), 64)
+        with azray_lab.mount("az://data/large", real / "r", profile="models") as folder:
+            assert _child(read, str(folder.path)) == str(12 * 40 * MIB)
+            assert folder.health().memory < 400 * MIB
+        with azray_lab.mount("az://data/runs", real / "w", profile="checkpoints") as folder:
+            _child(write, str(folder.path))
+            assert folder.health().memory < 400 * MIB
+        files = azray_lab.filesystem("az://")
+        assert [files.size(f"data/runs/w{n}") for n in range(12)] == [24 * MIB] * 12
 
 
 def test_a_checkpoint_is_in_blob_when_it_is_closed_and_seen_by_others(account: Any, real: Path):

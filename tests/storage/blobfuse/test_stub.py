@@ -55,12 +55,12 @@ def test_the_secret_is_in_the_environment_alone(stage):
 
 def test_profile_and_overrides_arrive(stage):
     """The configuration that the program gets is the profile's with the user's values."""
-    stage.mount(profile="checkpoints", overrides={"block_cache.prefetch": 12})
+    stage.mount(profile="checkpoints", overrides={"file_cache.timeout-sec": 33})
     config = stage.seen["config"]
-    assert config["block_cache"]["prefetch"] == 12
+    assert config["file_cache"]["timeout-sec"] == 33
     assert config["disable-kernel-cache"] is True
     assert (config["azstorage"]["container"], config["azstorage"]["subdirectory"]) == ("data", "x")
-    assert config["components"] == ["libfuse", "block_cache", "attr_cache", "azstorage"]
+    assert config["components"] == ["libfuse", "file_cache", "attr_cache", "azstorage"]
     stage.unmount()
 
 
@@ -179,14 +179,14 @@ def test_an_unmount_that_the_system_refuses_is_an_error(stage):
 
 def test_a_mount_that_somebody_took_away_is_gone_and_mended(stage):
     """`gone` is seen without touching the folder; mending mounts it again with the same settings."""
-    record = stage.mount(profile="checkpoints", overrides={"block_cache.prefetch": 12})
+    record = stage.mount(profile="checkpoints", overrides={"file_cache.timeout-sec": 33})
     stage.table.write_text("")
     psutil.Process(record.pid).kill()
     assert [one.state for one in stage.mounts] == ["gone"]
     operation: Operation[Any] = Operation("mend")
     again = operation.run(lambda work: stage.mounts.mend(record.path, work))
     assert again.pid != record.pid
-    assert stage.seen["config"]["block_cache"]["prefetch"] == 12
+    assert stage.seen["config"]["file_cache"]["timeout-sec"] == 33
     assert [one.state for one in stage.mounts] == ["mounted"]
     stage.unmount()
 
