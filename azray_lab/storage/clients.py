@@ -12,7 +12,6 @@ from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, Sto
 
 if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
-    from azure.storage.blob import BlobServiceClient
     from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
 
     from azray_lab.storage.credentials import Account
@@ -32,16 +31,6 @@ _RETRIES: dict[str, Any] = {
 # What goes wrong is raised as an error; without a handler Python would print the SDK's many warnings, too.
 logging.getLogger("azure").addHandler(logging.NullHandler())
 _SIGNATURE = re.compile(r"\b(sig|se|skoid|sktid)=[^&\s'\")]+", re.IGNORECASE)
-
-
-def service(account: Account) -> BlobServiceClient:
-    """A synchronous client of `account`; no request is made."""
-    from azure.storage.blob import BlobServiceClient, ExponentialRetry
-
-    client: BlobServiceClient = _make(
-        BlobServiceClient, account, account.token_credential(), ExponentialRetry(**_RETRIES)
-    )
-    return client
 
 
 def async_service(account: Account, credential: Any = None) -> AsyncBlobServiceClient:

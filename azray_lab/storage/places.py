@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azray_lab.errors import StorageError, UsageError
-from azray_lab.storage.engine.engine import BLOCK, RANGE, md5_of
+from azray_lab.storage.engine.engine import BLOCK, RANGE
 from azray_lab.storage.engine.landing import Landing, local
 from azray_lab.storage.engine.model import Entry, MiB
+from azray_lab.storage.engine.upload import md5_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -164,3 +164,26 @@ def test_many_at_once(engine: Engine):
     assert engine.get_many(places) == [name.encode() for _, name in places]
     assert engine.delete_many(places) == 150
     assert list(engine.list("data", "many/")) == []
+
+
+_POISON = {
+    "AZURE_STORAGE_TOKEN": "another",
+    "AZURE_STORAGE_SAS_TOKEN": "sv=1&sig=another",
+    "AZURE_STORAGE_ACCOUNT_NAME": "another",
+    "AZURE_STORAGE_ACCOUNT_KEY": "YW5vdGhlcg==",
+    "AZURE_SKIP_SIGNATURE": "true",
+    "AZURE_STORAGE_USE_EMULATOR": "true",
+    "AZURE_STORAGE_ENDPOINT": "http://127.0.0.1:1/another",
+    "AZURE_USE_AZURE_CLI": "true",
+    "AZURE_CREDENTIAL_TYPE": "azure_cli",
+}
+
+
+def test_obstore_takes_nothing_from_the_environment(azurite: Azurite, monkeypatch: pytest.MonkeyPatch):
+    """Obstore reads AZURE_* by itself; whatever stands there, it uses the account and the key that it was given."""
+    for name, value in _POISON.items():
+        monkeypatch.setenv(name, value)
+    azurite.container("data")
+    engine = Engine(engine_for(BlobUri.parse("az://data"), azurite.environment()).account)
+    engine._fast.put("data", "poison", b"bytes", "text/plain")
+    assert bytes(engine._fast.read("data", "poison", 0, 100).data) == b"bytes"

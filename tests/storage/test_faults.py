@@ -60,6 +60,35 @@ def _below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
+def test_bulk_data_goes_by_obstore(server: BlobServer, engine: Engine, tmp_path: Path):
+    """Reads and small writes are obstore's; names that it cannot say, listings and blocks are not."""
+    engine.get_file("data", "large", tmp_path / "x")
+    engine.put("data", "one", b"1")
+    assert server.counts() == {"GET": 6, "PUT": 1, "from object_store": 7}
+    server.faults()
+    engine.put("data", "odd//name/", b"1")
+    engine.get_bytes("data", "odd//name/")
+    engine.put("data", "blocks", _CONTENT * 17)
+    next(engine.list("data"))
+    counts = {"PUT": 1, "GET": 1, "PUT block": 3, "PUT blocklist": 1, "GET list": 1}
+    assert server.counts() == {**counts, "from azray-lab": 7}
+
+
+def test_over_tls_with_an_authority_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """SSL_CERT_FILE counts for both ways to ask; without it the certificate is refused, and said so."""
+    with run_blob_server(tls=True) as secure:
+        environ = secure.environment()
+        with pytest.raises(StorageError, match="certificate"):
+            blob.read("az://data/x", environ=environ)
+        program = "from azray_lab import blob; blob.copy('az://data', 'down', recursive=True).run()"
+        secure.seed("data", "a{}", 3, b"bytes")
+        secure.faults()
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, env=os.environ | environ, timeout=120)
+        assert {"GET list": 1, "from object_store": 3}.items() <= secure.counts().items()
+    assert _below(tmp_path) == ["down", "down/a0", "down/a1", "down/a2"]
+    del monkeypatch
+
+
 _REFUSALS = [
     (400, "InvalidHeaderValue", StorageError, "InvalidHeaderValue"),
     (401, "NoAuthenticationInformation", CredentialError, "AZURE_STORAGE_CONNECTION_STRING"),

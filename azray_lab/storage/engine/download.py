@@ -9,6 +9,7 @@ from azray_lab.errors import BlobNotFoundError, StorageError
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.landing import Landing
 from azray_lab.storage.engine.model import Entry, MiB
+from azray_lab.storage.engine.upload import md5_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +57,6 @@ def fetch(
 
 def compare(engine: Engine, container: str, name: str, landing: Landing) -> None:
     """StorageError when the file's MD5 is not the one that is kept with the blob; some blobs have none."""
-    from azray_lab.storage.engine.engine import md5_of
-
     found = engine.stat(container, name)
     wanted = found.fact("content-md5") if found is not None else ""
     if wanted and wanted != (got := md5_of(landing.read())):

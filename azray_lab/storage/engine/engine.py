@@ -10,21 +10,18 @@ an engine; a forked child goes on with the standard library alone. Sizes are byt
 
 from __future__ import annotations
 
-import base64
 import functools
-import hashlib
-import mimetypes
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from azray_lab.errors import StorageError
 from azray_lab.storage.engine import faults
 from azray_lab.storage.engine.fast import Fast, Unable
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.model import Block, Entry, MiB
+from azray_lab.storage.engine.upload import Upload, md5_of, type_of
 from azray_lab.storage.engine.wire import Wire
 
 if TYPE_CHECKING:
@@ -32,6 +29,9 @@ if TYPE_CHECKING:
 
     from azray_lab.storage.credentials import Account
     from azray_lab.storage.uri import BlobUri
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 # One range of a read, and one block of an upload; blobs up to 8 MiB are put by one request.
 RANGE = 4 * MiB
@@ -229,66 +229,40 @@ def _numbered(number: int, work: Callable[[], bytes]) -> tuple[int, bytes]:
     return number, work()
 
 
-class Upload:
-    """A blob in the making: `write` its parts from any thread, in any order, then `finish`; or just drop it."""
-
-    def __init__(self, wire: Wire, container: str, name: str, headers: Mapping[str, str], *, check: bool) -> None:
-        self._wire = wire
-        self._place = (container, name)
-        self._headers = headers
-        self._check = check
-        # Other writers of the same blob have blocks of other names; all names of a blob are equally long.
-        self._mark = secrets.token_hex(8)
-        self._sizes: dict[int, int] = {}
-
-    def whole(self, data: Any) -> Entry:
-        """All of it by one request, instead of `write` and `finish`."""
-        own = {**self._headers, **({"x-ms-blob-content-md5": md5_of([data])} if self._check else {})}
-        return self._wire.put(*self._place, data, own, check=self._check)
-
-    def write(self, offset: int, data: Any) -> int:
-        """Sends a part, which nobody sees yet; how many bytes it had. One request."""
-        self._wire.put_block(*self._place, self._block(offset), data, check=self._check)
-        self._sizes[offset] = len(data)
-        return len(data)
-
-    def finish(self, md5: str = "") -> Entry:
-        """Makes the blob of all parts, by their offsets. One request."""
-        headers = {**self._headers, **({"x-ms-blob-content-md5": md5} if md5 else {})}
-        blocks = [self._block(offset) for offset in sorted(self._sizes)]
-        return self._wire.commit(*self._place, blocks, sum(self._sizes.values()), headers)
-
-    def _block(self, offset: int) -> str:
-        return base64.b64encode(f"{self._mark}{offset:016d}".encode()).decode()
-
-
-def md5_of(parts: Iterable[Any]) -> str:
-    """The MD5 of all parts after each other, in base64, as Azure keeps it with a blob."""
-    digest = hashlib.md5(usedforsecurity=False)
-    for part in parts:
-        digest.update(part)
-    return base64.b64encode(digest.digest()).decode()
-
-
-def type_of(name: str) -> str:
-    """The media type that a blob of that name gets; an encoding would make browsers unpack, so a .gz is just bytes."""
-    kind, encoding = mimetypes.guess_type(name)
-    return kind if kind and not encoding else "application/octet-stream"
-
-
 _engines: dict[Account, Engine] = {}
+# Accounts of which nobody said how to open them, and what was found out for a container of theirs.
+_settled: dict[tuple[Account, str], Account] = {}
 _lock = threading.Lock()
 _KEPT = 32
 
 
 def engine_for(where: BlobUri | Account, environ: Mapping[str, str] | None = None) -> Engine:
-    """The process's engine for the account that a URI means; its connections are shared by all who ask."""
+    """The process's engine for the account that a URI means; its connections are shared by all who ask.
+
+    Where nobody chose how to open the account, the first call for a container finds out (see `Account.settled`), which
+    costs a token; all others cost nothing.
+    """
     from azray_lab.storage.credentials import Account
 
-    account = where if isinstance(where, Account) else Account.of(where, environ)
+    if isinstance(where, Account):
+        return _shared(where)
+    account = Account.of(where, environ)
+    key = (account, where.container)
+    if key not in _settled:
+        found = account.settled(where)
+        with _lock:
+            _bound(_settled)[key] = found
+    return _shared(_settled.get(key, account))
+
+
+def _shared(account: Account) -> Engine:
     with _lock:
         if account not in _engines:
-            while len(_engines) >= _KEPT:
-                _engines.pop(next(iter(_engines)))
-            _engines[account] = Engine(account)
+            _bound(_engines)[account] = Engine(account)
         return _engines[account]
+
+
+def _bound(kept: dict[K, V]) -> dict[K, V]:
+    while len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)))
+    return kept

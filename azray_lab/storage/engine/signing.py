@@ -9,8 +9,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
 
 SCOPE = "https://storage.azure.com/.default"
-# A token is renewed while the old one is still good for this many seconds: longer than any request may take.
-_EARLY = 300.0
 # "Authorize with Shared Key", the headers of the string to sign in their order:
 # https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key
 _SIGNED = (
@@ -86,43 +82,26 @@ class Signature:
 
 
 class Bearer:
-    """Tokens of an identity. `credential` is any of Azure's token credentials (`get_token(scope)`)."""
+    """Tokens of an identity. `credential` is any of Azure's token credentials; it keeps and renews them itself."""
 
     def __init__(self, account: str, credential: Any) -> None:
         self.account = account
         self._credential = credential
-        self._lock = threading.Lock()
-        self._token = ""
-        self._until = 0.0
-
-    def token(self) -> tuple[str, float]:
-        """A token that is good for five minutes at least where the identity gives such, and when it ends (epoch)."""
-        with self._lock:
-            if time.time() > self._until - _EARLY:
-                found = self._credential.get_token(SCOPE)
-                self._token, self._until = found.token, float(found.expires_on)
-            return self._token, self._until
-
-    def forget(self) -> None:
-        """The token was refused: the next request asks for a new one."""
-        with self._lock:
-            self._until = 0.0
 
     def sign(self, method: str, path: str, query: MutableMapping[str, str], headers: MutableMapping[str, str]) -> None:
         """Adds the token."""
         del method, path, query
-        headers["Authorization"] = f"Bearer {self.token()[0]}"
+        headers["Authorization"] = f"Bearer {self._credential.get_token(SCOPE).token}"
 
     def store_options(self) -> dict[str, Any]:
-        """A callable that obstore asks whenever the last token is about to end."""
+        """A callable that obstore asks whenever the last token has less than 5 minutes left."""
         return {"config": {"account_name": self.account}, "credential_provider": self._provide}
 
     def _provide(self) -> dict[str, Any]:
         from datetime import datetime, timezone
 
-        token, until = self.token()
-        # Earlier than its end, so that obstore asks again in time; `token` then renews it.
-        return {"token": token, "expires_at": datetime.fromtimestamp(until - _EARLY, tz=timezone.utc)}
+        found = self._credential.get_token(SCOPE)
+        return {"token": found.token, "expires_at": datetime.fromtimestamp(found.expires_on, tz=timezone.utc)}
 
 
 @dataclass(frozen=True)

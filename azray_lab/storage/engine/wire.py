@@ -22,7 +22,7 @@ from azray_lab.storage.engine import faults, pages
 from azray_lab.storage.engine.connections import Answer, Connections
 from azray_lab.storage.engine.model import API_VERSION, Block, Entry
 from azray_lab.storage.engine.pauses import TRIES, TRIES_TO_CONNECT, Pauses
-from azray_lab.storage.engine.signing import Bearer, Signer, signer_for
+from azray_lab.storage.engine.signing import Signer, signer_for
 
 if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
@@ -186,12 +186,9 @@ class Wire:
             else:
                 if answer.status in good:
                     return answer
-                if answer.status == 401 and number == 0 and isinstance(self.signer, Bearer):  # noqa: PLR2004 - HTTP
-                    self.signer.forget()
-                elif answer.status not in faults.RETRIED or number + 1 >= TRIES:
+                if answer.status not in faults.RETRIED or number + 1 >= TRIES:
                     raise faults.refusal(answer, self.place(container, name), self.account)
-                else:
-                    self.pauses.after(number, answer.headers.get("retry-after", ""))
+                self.pauses.after(number, answer.headers.get("retry-after", ""))
             number += 1
 
     def _once(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> Answer:
