@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import fsspec
 from adlfs import AzureBlobFileSystem
-from fsspec.asyn import AsyncFileSystem, sync, sync_wrapper
+from fsspec.asyn import sync, sync_wrapper
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from azray_lab.errors import UsageError
+from azray_lab.storage.changing import Changing
 from azray_lab.storage.clients import async_service
 from azray_lab.storage.credentials import Account, Credentials
 from azray_lab.storage.credentials import credentials as credentials_of
@@ -84,7 +85,7 @@ def take_over(*protocols: str) -> None:
         fsspec.register_implementation(protocol, BlobFileSystem, clobber=True)
 
 
-class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
+class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
     """adlfs for one account. Its arguments are plain, so that fsspec can tell instances apart and pickle them.
 
     `endpoint` is the account's address, None: that of the environment. Credentials are given as `credentials`, or by
@@ -168,10 +169,6 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
 
         return await asyncio.get_running_loop().run_in_executor(_pool(os.getpid()), call)
 
-    def _elsewhere(self, options: Mapping[str, Any]) -> bool:
-        """Whether a call has options that only adlfs knows."""
-        return bool(self.version_aware or {name for name, value in options.items() if value is not None})
-
     # Reading.
 
     def read_range(self, path: str, start: int, end: int, etag: str = "") -> bytes:
@@ -182,7 +179,7 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **options: Any) -> Any:
         options.pop("max_concurrency", None)
-        if self._elsewhere(options):
+        if self.elsewhere(options):
             return await super()._cat_file(path, start, end, **options)
         return await self.aside(self._cat, self._strip_protocol(path), start, end)
 
@@ -220,7 +217,7 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **options: Any) -> None:
         options = {name: value for name, value in options.items() if name not in {"recursive", "max_concurrency"}}
-        if self._elsewhere(options) or not isinstance(lpath, (str, os.PathLike)):
+        if self.elsewhere(options) or not isinstance(lpath, (str, os.PathLike)):
             await super()._get_file(rpath, lpath, callback=callback, **options)
         else:
             await self.aside(self._download, self._strip_protocol(rpath), Path(lpath), callback)
@@ -246,7 +243,7 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
     async def _pipe_file(self, path: str, value: Any, overwrite: bool = True, **options: Any) -> Any:  # noqa: FBT001, FBT002 - adlfs's
         overwrite = overwrite and options.pop("mode", "") != "create"
         options.pop("max_concurrency", None)
-        if self._elsewhere(options):
+        if self.elsewhere(options):
             return await super()._pipe_file(path, value, overwrite=overwrite, **options)
         await self.aside(self._upload, self._strip_protocol(path), value, overwrite)
         self.invalidate_cache(self._parent(path))
@@ -265,7 +262,7 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
     ) -> None:  # fmt: skip
         overwrite = overwrite and options.pop("mode", "") != "create"
         options.pop("max_concurrency", None)
-        if self._elsewhere(options) or await asyncio.to_thread(os.path.isdir, lpath):
+        if self.elsewhere(options) or await asyncio.to_thread(os.path.isdir, lpath):
             await super()._put_file(lpath, rpath, delimiter, overwrite, callback, **options)
             return
         await self.aside(self._upload_file, self._strip_protocol(rpath), Path(lpath), overwrite, callback)
@@ -283,73 +280,14 @@ class BlobFileSystem(Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adl
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
         own = {"autocommit", "cache_type", "cache_options", "size"}
-        if mode == "ab" or self._elsewhere({name: value for name, value in options.items() if name not in own}):
+        if mode == "ab" or self.elsewhere({name: value for name, value in options.items() if name not in own}):
             return super()._open(path, mode, block_size, **options)
         if mode == "xb" and self.exists(path):  # the service looks again when it is closed
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         options = {name: value for name, value in options.items() if name in own}
         return BlobFile(self, path, mode, block_size, **{"cache_type": self.default_cache_type, **options})
 
-    # Removing and copying.
-
-    async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: FBT001, FBT002 - fsspec's
-        given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
-        paths = await self._expand_path(given, maxdepth=maxdepth)
-        await asyncio.gather(*(self.aside(self._remove, one, recursive) for one in paths))
-        self.invalidate_cache()
-
-    def _remove(self, path: str, recursive: bool) -> None:  # noqa: FBT001 - a thread's arguments
-        engine, container, name = self.place(path)
-        if not name:
-            if not recursive and next(engine.list(container), None) is not None:
-                raise IsADirectoryError(errno.EISDIR, "it is a container with blobs; recursive=True removes it", path)
-            engine.delete_container(container)
-            return
-        names = [entry.name for entry in engine.list(container, f"{name}/")] if recursive else []
-        # Longer names first, so that a folder of a hierarchical account is empty when it is its turn.
-        for depth in sorted({one.count("/") for one in names}, reverse=True):
-            engine.delete_many((container, one) for one in names if one.count("/") == depth)
-        if not engine.delete(container, name) and not names:
-            found = self.look(path)  # FileNotFoundError
-            if not recursive and found["type"] == "directory":
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-
-    async def _rm_file(self, path: str, **options: Any) -> None:
-        if self._elsewhere(options):
-            await super()._rm_file(path, **options)
-        else:
-            await self.aside(self._remove, self._strip_protocol(path), False)  # noqa: FBT003 - a thread's arguments
-            self.invalidate_cache(self._parent(path))
-
-    async def _cp_file(self, path1: str, path2: str, **options: Any) -> None:
-        if self._elsewhere(options):
-            await super()._cp_file(path1, path2, **options)
-            return
-        source, target = self._strip_protocol(path1), self._strip_protocol(path2)
-        await self.aside(self._copy_blob, source, target)
-        self.invalidate_cache(self._parent(target))
-
-    def _copy_blob(self, source: str, target: str) -> None:
-        engine, *place = self.place(source)
-        if not place[1]:
-            raise FileNotFoundError(errno.ENOENT, "it is a container", source)
-        engine.copy((place[0], place[1]), self.place(target)[1:])
-
-    # adlfs has these in its own way, of which some do less than fsspec's.
-    _walk = AsyncFileSystem._walk  # noqa: SLF001 - the methods that fsspec has its file systems override
-    walk = AsyncFileSystem.walk
-    _glob = AsyncFileSystem._glob  # noqa: SLF001 - the same
-
-    async def _expand_path(
-        self, path: Any, recursive: bool = False, maxdepth: int | None = None, *_: Any, **options: Any,  # noqa: FBT001, FBT002 - fsspec's
-    ) -> list[str]:  # fmt: skip
-        literal = {"assume_literal": True} if options.get("assume_literal") else {}
-        found: list[str] = await super(AzureBlobFileSystem, self)._expand_path(path, recursive, maxdepth, **literal)
-        return found
-
-    expand_path = sync_wrapper(_expand_path)
-    rm = sync_wrapper(_rm)
-    cp_file = sync_wrapper(_cp_file)
+    # adlfs has these as its own methods, not as fsspec's.
     get_file = sync_wrapper(_get_file)
     put_file = sync_wrapper(_put_file)
     pipe_file = sync_wrapper(_pipe_file)

@@ -1,0 +1,92 @@
+"""Removing and copying blobs as fsspec has it, done by the engine; and fsspec's own ways where adlfs's do less."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from adlfs import AzureBlobFileSystem
+from fsspec.asyn import AsyncFileSystem, sync_wrapper
+
+if TYPE_CHECKING:
+    from azray_lab.storage.engine import Engine
+
+
+class Changing:
+    """The part of the file system that removes and copies; `place`, `aside` and `look` are the file system's."""
+
+    version_aware: bool
+    place: Callable[[str], tuple[Engine, str, str]]
+    look: Callable[[str], dict[str, Any]]
+    aside: Any
+    invalidate_cache: Any
+    _parent: Any
+    _strip_protocol: Any
+
+    def elsewhere(self, options: Mapping[str, Any]) -> bool:
+        """Whether a call has options that only adlfs knows."""
+        return bool(self.version_aware or {name for name, value in options.items() if value is not None})
+
+    async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: FBT001, FBT002 - fsspec's
+        given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+        paths = await self._expand_path(given, maxdepth=maxdepth)
+        await asyncio.gather(*(self.aside(self._remove, one, recursive) for one in paths))
+        self.invalidate_cache()
+
+    def _remove(self, path: str, recursive: bool) -> None:  # noqa: FBT001 - a thread's arguments
+        engine, container, name = self.place(path)
+        if not name:
+            if not recursive and next(engine.list(container), None) is not None:
+                raise IsADirectoryError(errno.EISDIR, "it is a container with blobs; recursive=True removes it", path)
+            engine.delete_container(container)
+            return
+        names = [entry.name for entry in engine.list(container, f"{name}/")] if recursive else []
+        # Longer names first, so that a folder of a hierarchical account is empty when it is its turn.
+        for depth in sorted({one.count("/") for one in names}, reverse=True):
+            engine.delete_many((container, one) for one in names if one.count("/") == depth)
+        if not engine.delete(container, name) and not names:
+            found = self.look(path)  # FileNotFoundError
+            if not recursive and found["type"] == "directory":
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+
+    async def _rm_file(self, path: str, **options: Any) -> None:
+        if self.elsewhere(options):
+            await super()._rm_file(path, **options)  # type: ignore[misc]  # adlfs's
+        else:
+            await self.aside(self._remove, self._strip_protocol(path), False)  # noqa: FBT003 - a thread's arguments
+            self.invalidate_cache(self._parent(path))
+
+    async def _cp_file(self, path1: str, path2: str, **options: Any) -> None:
+        if self.elsewhere(options):
+            await super()._cp_file(path1, path2, **options)  # type: ignore[misc]  # adlfs's
+            return
+        source, target = self._strip_protocol(path1), self._strip_protocol(path2)
+        await self.aside(self._copy_blob, source, target)
+        self.invalidate_cache(self._parent(target))
+
+    def _copy_blob(self, source: str, target: str) -> None:
+        engine, *place = self.place(source)
+        if not place[1]:
+            raise FileNotFoundError(errno.ENOENT, "it is a container", source)
+        engine.copy((place[0], place[1]), self.place(target)[1:])
+
+    # adlfs has these in its own way, of which some do less than fsspec's.
+    _walk = AsyncFileSystem._walk  # noqa: SLF001 - the methods that fsspec has its file systems override
+    walk = AsyncFileSystem.walk
+    _glob = AsyncFileSystem._glob  # noqa: SLF001 - the same
+
+    async def _expand_path(
+        self, path: Any, recursive: bool = False, maxdepth: int | None = None, *_: Any, **options: Any,  # noqa: FBT001, FBT002 - fsspec's
+    ) -> list[str]:  # fmt: skip
+        literal = {"assume_literal": True} if options.get("assume_literal") else {}
+        found: list[str] = await super(AzureBlobFileSystem, self)._expand_path(  # type: ignore[misc]  # fsspec's
+            path, recursive, maxdepth, **literal
+        )
+        return found
+
+    expand_path = sync_wrapper(_expand_path)
+    rm = sync_wrapper(_rm)
+    cp_file = sync_wrapper(_cp_file)
