@@ -55,7 +55,7 @@ class Health:
 def health(record: Record, folder: Folder, table: Path = mountinfo.TABLE) -> Health:
     """How the mount of `record` is; never more than five seconds."""
     there = mountinfo.at(record.path, table)
-    state, reason = _state(record, there)
+    state, reason = state_of(record, table)
     errors = causes.log_errors(folder.log)
     return Health(
         path=record.path, uri=record.uri, profile=record.profile if record.uri else "", engine=record.engine,
@@ -76,11 +76,12 @@ def quick(record: Record, table: Path = mountinfo.TABLE) -> State:
     return "stale" if dead else "mounted"
 
 
-def _state(record: Record, there: mountinfo.MountPoint | None) -> tuple[State, str]:
+def state_of(record: Record, table: Path = mountinfo.TABLE) -> tuple[State, str]:
+    """The state and its reason, by one touch from another process; never more than five seconds."""
     if record.linked:
         linked = Path(record.path).is_symlink()
         return ("mounted", "") if linked else ("gone", "the link to the copy is gone")
-    if there is None:
+    if mountinfo.at(record.path, table) is None:
         return "gone", "the kernel lists no mount there"
     answer = probe.answers(record.path)
     if answer.ok:

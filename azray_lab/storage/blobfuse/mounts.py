@@ -14,7 +14,7 @@ from azray_lab.spec import settings
 from azray_lab.storage.blobfuse import blobs, capacity, copies, mountinfo, probe, profiles, program, request
 from azray_lab.storage.blobfuse.copies import Copy
 from azray_lab.storage.blobfuse.daemon import Daemon, settings_of
-from azray_lab.storage.blobfuse.health import Health, health
+from azray_lab.storage.blobfuse.health import Health, health, state_of
 from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, place
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Mounts:
         """The mount that is there already and is the same, with one more owner; what is dead is cleared away."""
         old = self.records.get(record.path)
         there = mountinfo.at(record.path, self._table)
-        if old is not None and self.health(old).state == "mounted":
+        if old is not None and state_of(old, self._table)[0] == "mounted":
             if not old.same(record):
                 raise self._taken(record, f"{old.uri} as {old.profile} by {old.engine}")
             kept = old.but(owners=tuple(dict.fromkeys((*old.owners, *record.owners))))
@@ -204,7 +204,7 @@ class Mounts:
                 self.records.folder(path).write(record.but(owners=left))
                 return False
             with operation.stage("unmount", path):
-                if self.health(record).state == "mounted":
+                if state_of(record, self._table)[0] == "mounted":
                     if not lazy:
                         self._closed(path, operation, wait)
                     self._stop(record, operation, lazy=lazy)
@@ -289,7 +289,7 @@ class Mounts:
             record = self.records.get(path)
             if record is None:
                 raise MountError(f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path)
-            if self.health(record).state == "mounted":
+            if state_of(record, self._table)[0] == "mounted":
                 return record
             folder = self.records.folder(path)
             if record.engine == "hydrate":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, LeftoverError
 from azray_lab.storage.blobfuse import mountinfo
-from azray_lab.storage.blobfuse.health import quick
+from azray_lab.storage.blobfuse.health import quick, state_of
 from azray_lab.storage.blobfuse.records import Records, place
 from azray_lab.targets.base import MountStatus
 
@@ -107,12 +107,9 @@ def states(handle: Handle) -> tuple[MountStatus, ...]:
     wanted = dict.fromkeys([*handle.details.get("mounts", ()), *(record.path for record in records)])
     if not wanted:
         return ()
-    from azray_lab.storage.blobfuse.mounts import Mounts
-
-    door = Mounts()
-    found = {record.path: door.health(record) for record in records}
+    found = {record.path: record for record in records}
     return tuple(
-        MountStatus(path, one.uri, one.profile, one.engine, one.state, one.reason, one.why, one.read_only)
+        MountStatus(path, one.uri, one.profile, one.engine, *state_of(one), one.why, one.read_only)
         if (one := found.get(path))
         else MountStatus(path, state="gone", reason="it was unmounted")
         for path in wanted
