@@ -59,6 +59,7 @@ class Card {
       make("div", { class: "az-head" }, this.name, this.state, this.facts, this.link),
       this.said, this.reason, this.stale, this.error, this.operation, this.meters, this.actions, this.asked,
       this.nodes.details, this.jobs.details);
+    this.keepFocus = keepFocus(this.root, this.name);
     this.element.replaceChildren(this.root);
   }
 
@@ -71,7 +72,7 @@ class Card {
     this.then = make("div", {}, make("dt", {}, say("error.next")), this.next);
     this.error = make("div", { class: "az-error", role: "alert", hidden: true }, this.message,
       make("dl", {}, this.why, this.then),
-      button(say("error.dismiss"), say("error.dismiss"), () => (this.live.ask("dismiss"), this.name.focus?.())));
+      button(say("error.dismiss"), say("error.dismiss"), () => this.live.ask("dismiss")));
   }
 
   buildOperation() {
@@ -154,6 +155,7 @@ class Card {
     this.drawJobs(d.jobs ?? {});
     if (!this.asked.hidden) this.drawQuestion();
     this.tick();
+    this.keepFocus();
   }
 
   remember() {

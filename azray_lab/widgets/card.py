@@ -14,7 +14,6 @@ from azray_lab.cluster import Cluster, attach
 from azray_lab.operation import Operation, Task
 from azray_lab.widgets.actions import act
 from azray_lab.widgets.cluster import ClusterSource, source_of
-from azray_lab.widgets.feed import feed
 from azray_lab.widgets.live import Live, asset
 from azray_lab.widgets.texts import say
 
@@ -34,11 +33,10 @@ def card_for(what: Cluster | Task[Any] | Operation[Any] | str) -> Card:
     """
     if isinstance(what, Task | Operation):
         operation = what.operation if isinstance(what, Task) else what
-        source, _ = source_of(operation.subject)
+        source = source_of(operation.subject)
         source.follow(operation)
-        return Card(source)
-    cluster = attach(what) if isinstance(what, str) else what
-    source, _ = source_of(cluster.name)
+    else:
+        source = source_of((attach(what) if isinstance(what, str) else what).name)
     if time.monotonic() - source.read_at > _FRESH_SECONDS:
         source.read(_FIRST_SECONDS)
     return Card(source)
@@ -51,14 +49,10 @@ class Card(Live):
     _css = asset("card.css")
 
     def __init__(self, source: ClusterSource) -> None:
-        self._source = source
-        super().__init__(source.document())
-        # Another card may have been first: then that one's source is the one that is fed.
-        fed = feed().open(source.key, lambda: source, self._fed)
-        if isinstance(fed, ClusterSource) and fed is not source:
-            self._source = fed
-            if source.operation:
-                fed.follow(source.operation)
+        self._source: ClusterSource = source
+        super().__init__(source.document(), key=source.key, source=source)
+        if source.operation:
+            self._source.follow(source.operation)
 
     @property
     def name(self) -> str:
@@ -70,21 +64,9 @@ class Card(Live):
         history = [[round(at, 1), {k: round(v, 3) for k, v in used.items()}] for at, used in [*self._source.history]]
         return {**super().whole_now(), "history": history}
 
-    def _fed(self, document: Mapping[str, Any]) -> None:
-        self.show_or_beat(document)
-
     def heard(self, message: Mapping[str, Any]) -> None:
-        """A look, or a click on a button."""
-        if message.get("do") == "look":
-            feed().looked(self._source.key)
-            self.beat()
-        else:
-            act(self._source, message)
-
-    def close(self) -> None:
-        """Ends the card: it is fed no more, and disappears from the page."""
-        feed().close(self._source.key, self._fed)
-        super().close()
+        """A click on a button."""
+        act(self._source, message)
 
     # How it looks where there is no widget.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from azray_lab import jobs, operation, registry, views
@@ -39,6 +39,7 @@ class ClusterSource:
         self.read_at = float("-inf")
         """When it was read last, by `time.monotonic`."""
         self._status: ClusterStatus | None = None
+        self._seen = False
         self._usage: Usage | None = None
         self._jobs: list[Job] = []
         self._operation: Operation[Any] | None = None
@@ -74,10 +75,11 @@ class ClusterSource:
     def _read(self, seconds: float) -> bool:
         handle = registry.handle_or_none(self.name)
         if handle is None:
+            self._seen = self._seen and self._operation is not None and not self._operation.done
             self._status, self._usage, self._jobs = None, None, []
             return True
         cluster = Cluster(handle)
-        self._status = cluster.status(seconds=seconds)
+        self._status, self._seen = cluster.status(seconds=seconds), True
         if self._status.state not in {"running", "degraded"}:
             self._usage, self._jobs = None, []
             return True
@@ -137,6 +139,7 @@ class ClusterSource:
             if self._operation is work:
                 return
             self._operation, self._error = work, None
+            self._seen = self._status is not None
         work.subscribe(self._on_event)
 
     def _on_event(self, event: Event) -> None:
@@ -185,7 +188,7 @@ class ClusterSource:
             return self._status.state, self._status.reason
         outcome = views.outcome(self._operation) if self._operation else ""
         if outcome == "running":
-            return "starting", ""
+            return ("stopping" if self._seen else "starting"), ""
         if outcome in {"failed", "cancelled"}:
             return "failed" if outcome == "failed" else "down", ""
         return "down", "it was ended"
@@ -279,8 +282,7 @@ def _watch(work: Operation[Any]) -> None:
 operation.watchers.append(_watch)
 
 
-def source_of(name: str) -> tuple[ClusterSource, Callable[[], ClusterSource]]:
-    """The source of that cluster: the one that is fed already, or a new one; and what gives it to the feed."""
+def source_of(name: str) -> ClusterSource:
+    """The source of that cluster: the one that is fed already, or a new one."""
     known = feed().source(f"cluster/{name}")
-    source = known if isinstance(known, ClusterSource) else ClusterSource(name)
-    return source, lambda: source
+    return known if isinstance(known, ClusterSource) else ClusterSource(name)

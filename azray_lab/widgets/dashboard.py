@@ -58,28 +58,25 @@ class ClusterTable(Live):
     _css = asset("card.css")
 
     def __init__(self) -> None:
-        source = feed().source(_KEY)
-        self._source = source if isinstance(source, RegistrySource) else RegistrySource()
-        if source is None:
-            self._source.read()
         self._opened: dict[str, Card] = {}
         self.area = ipywidgets.VBox()
         self._lock = threading.Lock()
-        super().__init__(self._joined(self._source.document()))
-        feed().open(_KEY, lambda: self._source, self._fed)
+        known = feed().source(_KEY)
+        source = known if isinstance(known, RegistrySource) else RegistrySource()
+        if known is None:
+            source.read()
+        super().__init__(self._joined(source.document()), key=_KEY, source=source)
 
     def _joined(self, document: Mapping[str, Any]) -> dict[str, Any]:
         return {**document, "opened": dict.fromkeys(self._opened, True)}
 
-    def _fed(self, document: Mapping[str, Any]) -> None:
-        self.show_or_beat(self._joined(document))
+    def fed(self, document: Mapping[str, Any]) -> None:
+        """The registry's document, with the cards that are open here."""
+        super().fed(self._joined(document))
 
     def heard(self, message: Mapping[str, Any]) -> None:
-        """A look, or a click on a row's button."""
-        feed().looked(_KEY)
-        if message.get("do") == "look":
-            self.beat()
-        elif message.get("do") in {"open", "close"}:
+        """A click on a row's button."""
+        if message.get("do") in {"open", "close"}:
             self.toggle(str(message.get("name")), wanted=message["do"] == "open")
 
     def toggle(self, name: str, *, wanted: bool) -> None:
@@ -94,7 +91,6 @@ class ClusterTable(Live):
 
     def close(self) -> None:
         """Ends the table and the cards that it opened; the clusters live on."""
-        feed().close(_KEY, self._fed)
         for card in self._opened.values():
             card.close()
         super().close()

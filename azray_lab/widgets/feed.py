@@ -63,7 +63,7 @@ class _Channel:
     def next(self, now: float) -> float:
         """When it wants its turn; never when nobody has looked for long."""
         if self.changed:
-            return now
+            return self.shown + _BURST_SECONDS
         if now - self.looked > ASLEEP_SECONDS:
             return float("inf")
         return min(self.due, self.shown + _BEAT_SECONDS) if now - self.looked < LOOK_SECONDS else self.due
@@ -163,14 +163,13 @@ class Feed:
             # Read before it is set: a refresh that comes during the read asks for one more.
             channel.due = float("inf")
             self.turns += 1
-            answered = channel.source.read()
+            answered = _read(channel.source)
             channel.failures = 0 if answered else min(channel.failures + 1, 8)
             channel.cost = time.thread_time() - began
             with self._wake:
                 if channel.due == float("inf"):
                     channel.due = time.monotonic() + self._pause(channel)
         self._show(channel)
-        time.sleep(_BURST_SECONDS)
 
     def _pause(self, channel: _Channel) -> float:
         watched = time.monotonic() - channel.looked < LOOK_SECONDS
@@ -189,6 +188,15 @@ class Feed:
                 listener(document)
             except Exception as error:  # noqa: BLE001 - one card whose front end is gone must not end the others
                 quiet.keep(f"a card cannot be shown: {type(error).__name__}: {error}")
+
+
+def _read(source: Source) -> bool:
+    """Reads a source; a bug in it must not end the thread that feeds the others."""
+    try:
+        return source.read()
+    except Exception as error:  # noqa: BLE001 - told in the dashboard
+        quiet.keep(f"a read failed: {type(error).__name__}: {error}")
+        return False
 
 
 class _Quiet(logging.Filter):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError
@@ -99,26 +98,14 @@ class GpuChart(Live):
     _css = asset("card.css")
 
     def __init__(self, report: GpuReport) -> None:
-        self._key = f"gpus/{report.where}"
-        known = feed().source(self._key)
-        self._source = known if isinstance(known, GpuSource) else GpuSource(report)
-        super().__init__(self._source.document())
-        feed().open(self._key, lambda: self._source, self.show_or_beat)
+        key = f"gpus/{report.where}"
+        known = feed().source(key)
+        self._source: GpuSource = known if isinstance(known, GpuSource) else GpuSource(report)
+        super().__init__(self._source.document(), key=key, source=self._source)
 
     def whole_now(self) -> dict[str, Any]:
         """The document, with the readings of the last minutes."""
         return {**super().whole_now(), "history": [[round(at, 1), now] for at, now in [*self._source.history]]}
-
-    def heard(self, message: Mapping[str, Any]) -> None:
-        """A look; there is nothing to click."""
-        if message.get("do") == "look":
-            feed().looked(self._key)
-            self.beat()
-
-    def close(self) -> None:
-        """Ends the chart."""
-        feed().close(self._key, self.show_or_beat)
-        super().close()
 
     def static_html(self) -> str:
         """The report as HTML."""

@@ -43,6 +43,7 @@ class Live {
   }
 
   stop() {
+    this.ask("gone");
     clearInterval(this.timer);
     this.observer.disconnect();
     document.removeEventListener("visibilitychange", this.onVisible);
@@ -157,7 +158,7 @@ function attribute(node, name, value) {
 
 // Keeps the element of each key, so that focus and scroll stay; `fill(element, item)` brings it up to date.
 function keyed(parent, items, create, fill) {
-  const old = (parent._rows ??= new Map());
+  const old = (parent._rows ??= new Map()), focus = parent.contains(document.activeElement) && document.activeElement;
   const wanted = new Set(items.map(([key]) => key));
   for (const [key, row] of old) if (!wanted.has(key)) (row.remove(), old.delete(key));
   let before = parent.firstElementChild;
@@ -166,11 +167,22 @@ function keyed(parent, items, create, fill) {
     if (!row) old.set(key, (row = create(key)));
     if (row === before) before = before.nextElementSibling;
     else parent.insertBefore(row, before);
-    if (row._item !== item || item === undefined || row._json !== undefined) {
-      const json = JSON.stringify(item);
-      if (json !== row._json) (fill(row, item, key), (row._json = json));
-    }
+    const json = JSON.stringify(item);
+    if (json !== row._json) (fill(row, item, key), (row._json = json));
   }
+  // A row that moves loses the focus.
+  if (focus && focus.isConnected && focus !== document.activeElement) focus.focus({ preventScroll: true });
+}
+
+// Where the element that had the focus has gone, `home` gets it, and not the page.
+function keepFocus(root, home) {
+  attribute(home, "tabindex", -1);
+  let last = null;
+  root.addEventListener("focusin", (event) => (last = event.target));
+  root.addEventListener("focusout", (event) => event.relatedTarget && !root.contains(event.relatedTarget) && (last = null));
+  return () => {
+    if (last && last.offsetParent === null && [document.body, null, last].includes(document.activeElement)) home.focus({ preventScroll: true });
+  };
 }
 
 function button(text, help, act, kind = "") {

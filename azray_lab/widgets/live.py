@@ -13,12 +13,16 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
+from azray_lab.widgets.feed import feed
 from azray_lab.widgets.texts import TEXTS
+
+if TYPE_CHECKING:
+    from azray_lab.widgets.feed import Source
 
 # A front end takes a widget for dead when it hears nothing for 15 s.
 _BEAT_SECONDS = 4.0
@@ -49,19 +53,49 @@ def _whole(_value: Any, widget: Any) -> dict[str, Any]:
 
 
 class Live(anywidget.AnyWidget):
-    """A widget that shows a document. Subclasses give `_esm`, `_css`, `heard` and the two static forms."""
+    """A widget that shows a document; with a `source` one that the kernel's feed keeps true.
+
+    Subclasses give `_esm`, `_css`, `heard`, `fed` and the static form.
+    """
 
     _esm = "export default { render() {} }"
     whole = traitlets.Any().tag(sync=True, to_json=_whole)
     patch = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
+    def __init__(self, document: Mapping[str, Any], *, key: str = "", source: Source | None = None) -> None:
+        self._key = key
+        self._source: Any = source
+        self._following = False
         self._guard = threading.RLock()
         self._document: Mapping[str, Any] = document
         self._number = 0
         self._sent = 0.0
         super().__init__()
         self.on_msg(self._received)
+        self.follow()
+
+    def follow(self) -> None:
+        """Has itself fed; does nothing when it is already."""
+        with self._guard:
+            if self._source is not None and not self._following:
+                self._following = True
+                # Where another widget was first, its source is the one that is fed.
+                self._source = feed().open(self._key, lambda: self._source, self.fed)
+
+    def rest(self) -> None:
+        """Is fed no more, until a front end looks again."""
+        with self._guard:
+            self._following = False
+        feed().close(self._key, self.fed)
+
+    def fed(self, document: Mapping[str, Any]) -> None:
+        """The feed's document; called in its thread."""
+        self.show_or_beat(document)
+
+    def close(self) -> None:
+        """Ends the widget: it is fed no more, and disappears from the page."""
+        self.rest()
+        super().close()
 
     def whole_now(self) -> dict[str, Any]:
         """The document with its number, the texts, and this machine's time (seconds since 1970)."""
@@ -97,18 +131,22 @@ class Live(anywidget.AnyWidget):
         self.patch = {"number": self._number, "now": time.time(), "change": change}
 
     def _received(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """What a front end sends: `{"do": "look" | "whole" | ...}`. May come on any thread, while a cell runs."""
+        """What a front end sends: `{"do": "look" | "gone" | "whole" | ...}`. On any thread, also while a cell runs."""
         if not isinstance(content, Mapping):
             return
-        if content.get("do") == "whole":
+        if content.get("do") == "look":
+            self.follow()
+            feed().looked(self._key)
+            self.beat()
+        elif content.get("do") == "gone":
+            self.rest()
+        elif content.get("do") == "whole":
             self.send_state("whole")
         else:
             self.heard(content)
 
     def heard(self, message: Mapping[str, Any]) -> None:
-        """A message from a front end; a look is answered by a beat."""
-        del message
-        self.beat()
+        """A click on a button."""
 
     # How it looks where there is no widget.
 

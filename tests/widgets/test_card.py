@@ -86,6 +86,17 @@ def test_the_thread_ends_with_the_last_card(ray: FakeRay, until: Until):
     until(lambda: not feed().running, "the end of the thread")
 
 
+def test_a_view_that_is_gone_costs_nothing_until_it_is_back(ray: FakeRay, cards: list[Card], until: Until):
+    """A cell that runs again leaves its old card behind: it is fed no more, and a look brings it back."""
+    ray.register("a")
+    cards.append(card_for("a"))
+    click(cards[0], "gone")
+    until(lambda: not feed().running, "the end of the thread")
+    ray.use("head", cpu=1.0)
+    click(cards[0], "look")
+    until(lambda: cards[0].document["usage"]["cpu"] == [1.0, 12.0], "the truth after the look")
+
+
 def test_a_cluster_that_dies_under_its_card_is_lost_with_the_reason(ray: FakeRay, cards: list[Card], until: Until):
     """The card says `lost` and why, keeps its thread, and offers Down."""
     ray.register("a")
