@@ -6,6 +6,7 @@ import pytest
 
 from azray_lab.errors import CredentialError, SpecError
 from azray_lab.storage.credentials import Account
+from azray_lab.storage.credentials.refusals import mending
 from azray_lab.storage.uri import BlobUri
 
 _KEY = "c2VjcmV0LWtleQ=="
@@ -173,3 +174,21 @@ def test_the_specs_modes_are_these():
         assert spec.storage.auth_mode == mode
     with pytest.raises(SpecError, match="connection_string"):
         ClusterSpec.load({"storage": {"auth_mode": "password"}})
+
+
+@pytest.mark.parametrize(
+    ("environ", "status", "code", "words"),
+    [
+        ({"AZURE_STORAGE_KEY": "a2V5"}, 403, "AuthenticationFailed", "keys list --account-name acc"),
+        ({"AZURE_STORAGE_KEY": "a2V5"}, 403, "KeyBasedAuthenticationNotPermitted", "AUTH_MODE=default"),
+        ({"AZURE_STORAGE_KEY": "a2V5"}, 403, "AuthorizationFailure", "networkRuleSet"),
+        ({"AZURE_STORAGE_SAS_TOKEN": "sig=s"}, 403, "AuthenticationFailed", "generate-sas"),
+        ({"AZURE_STORAGE_AUTH_MODE": "anonymous"}, 403, "NoAuthenticationInformation", "it is private"),
+        ({"AZURE_STORAGE_AUTH_MODE": "cli", "AZURE_TENANT_ID": "t"}, 401, "InvalidAuthenticationInfo", "--tenant t"),
+        ({"AZURE_STORAGE_AUTH_MODE": "managed_identity", "AZURE_CLIENT_ID": "id"}, 403,
+         "AuthorizationPermissionMismatch", "--role 'Storage Blob Data Contributor' --assignee id"),
+    ],
+)  # fmt: skip
+def test_what_mends_a_refusal_of_the_service(environ: dict[str, str], status: int, code: str, words: str):
+    """Each way in has its own command."""
+    assert words in mending(Account.of(_SHORT, {**_ACCOUNT, **environ}), status, code)

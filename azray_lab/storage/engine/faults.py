@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, StorageError
+from azray_lab.storage.credentials.refusals import mending
 from azray_lab.storage.engine.model import http_date
 
 if TYPE_CHECKING:
@@ -68,15 +69,13 @@ def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts
             skew_seconds=round(skew),
             **facts,
         )
-    step = f"check {account.source}; with an identity it needs the role Storage Blob Data Contributor"
-    if code == "AuthorizationPermissionMismatch":
-        step = "az role assignment create --role 'Storage Blob Data Contributor' --assignee IDENTITY --scope ACCOUNT_ID"
     detail = _DETAIL.search(answer.body[:8000])
     words = f": {without_secrets(detail[1].decode(errors='replace'))}" if detail and "Signature" in code else ""
     return CredentialError(
-        f"{place} may not be accessed with {account.source}",
+        f"{place} may not be accessed with {account.opener}",
         cause=f"the service answered {answer.status} {code}{words}",
-        next_step=step,
+        next_step=mending(account, answer.status, code),
+        mode=account.mode,
         **facts,
     )
 
