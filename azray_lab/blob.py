@@ -191,7 +191,7 @@ def copy(
     """The task that copies a blob or a local file (with `recursive`: all below a folder) to the other side.
 
     A source URI with `*`, `?` or `[...]` is a pattern. Within an account the service copies; between two the bytes pass
-    through this machine. What exists is overwritten. At most 128 MiB are under way. A file or blob appears when it is
+    through this machine. What exists is overwritten. At most 112 MiB are under way. A file or blob appears when it is
     complete; on an error or cancellation the others stay as they were. `check` compares MD5s end to end; `create`
     makes the container of the destination.
 

@@ -124,7 +124,7 @@ class Engine:
     ) -> Entry | None:
         """The blob as the file `path`, which appears when it is complete; None, and no file, when there is none.
 
-        The first request brings the first 4 MiB, the size and the version; the rest comes in ranges, 32 at a time.
+        The first request brings the first 4 MiB, the size and the version; the rest comes in ranges, 28 at a time.
         `check`: each range by its MD5, and the whole by the blob's when it has one. `durable`: waits for the disk.
         """
         from azray_lab.storage.engine.download import download

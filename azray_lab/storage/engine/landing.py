@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,7 +19,10 @@ from azray_lab.storage.engine.model import MiB
 # What is left free on the disk for others; and from which size on the disk is asked before.
 _SPARE = 16 * MiB
 _LARGE = 64 * MiB
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _STEPS = {
+    errno.ENOTDIR: "a blob and a folder of blobs have the same name: copy one of them alone, under another name",
+    errno.EISDIR: "a blob and a folder of blobs have the same name: copy one of them alone, under another name",
     errno.ENOSPC: "free some space, or name a destination on another disk",
     errno.EDQUOT: "free some space: your quota is used up",
     errno.EFBIG: "name a destination on a file system that takes files of this size",
@@ -33,26 +37,41 @@ class Landing:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(os.path.realpath(path))
-        self._temporary = self.path.parent / f".{self.path.name[:80]}.{secrets.token_hex(4)}.part"
+        self.path = os.fspath(path)
+        self._temporary = ""
         self._made: list[Path] = []
         self._file = -1
         self._lock = threading.Lock()
 
     def begin(self, size: int) -> None:
         """Makes missing folders and an empty file under another name; StorageError where `size` bytes do not fit."""
+        # As few system calls as will do, for there may be thousands of small files.
         with local(self.path, "written"):
-            if self.path.exists() and not self.path.is_file():
-                raise UsageError(f"{self.path} is no regular file", next_step="name another destination")
-            self._make_folders()
+            self._follow()
+            folder, name = os.path.split(self.path)
+            self._temporary = f"{folder or '.'}/.{name[:80]}.{secrets.token_hex(4)}.part"
             if size > _LARGE:
+                self._make_folders(Path(folder))
                 self._check_space(size)
-            self._file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                self._file = os.open(self._temporary, _NEW, 0o666)
+            except FileNotFoundError:
+                self._make_folders(Path(folder))
+                self._file = os.open(self._temporary, _NEW, 0o666)
 
-    def _make_folders(self) -> None:
-        parent = self.path.parent
-        if parent.is_dir():
+    def _follow(self) -> None:
+        """Goes to the file that a link names; UsageError for what is neither a regular file nor nothing."""
+        try:
+            found = os.lstat(self.path)
+            if stat.S_ISLNK(found.st_mode):
+                self.path = os.path.realpath(self.path)
+                found = os.lstat(self.path)
+        except FileNotFoundError:
             return
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{self.path} is no regular file", next_step="name another destination")
+
+    def _make_folders(self, parent: Path) -> None:
         for folder in reversed([parent, *parent.parents]):
             if not folder.is_dir():
                 with contextlib.suppress(FileExistsError):  # another thread made it; if it is a file, the next fails
@@ -60,7 +79,7 @@ class Landing:
                     self._made.append(folder)
 
     def _check_space(self, size: int) -> None:
-        disk = os.statvfs(self.path.parent)
+        disk = os.statvfs(Path(self.path).parent)
         free = disk.f_bavail * disk.f_frsize
         if size + _SPARE > free:
             raise OSError(errno.ENOSPC, f"it needs {size / MiB:,.0f} MiB, {free / MiB:,.0f} MiB are free")
@@ -75,7 +94,7 @@ class Landing:
 
     def read(self) -> Iterator[bytes]:
         """What has been written, in order, for a checksum."""
-        with self._temporary.open("rb") as file:
+        with Path(self._temporary).open("rb") as file:
             while part := file.read(4 * MiB):
                 yield part
 
@@ -87,13 +106,14 @@ class Landing:
             if durable:
                 os.fsync(self._file)
             self._close()
-            self._temporary.replace(self.path)
+            os.replace(self._temporary, self.path)  # noqa: PTH105 - a Path for each small file costs more
 
     def discard(self) -> None:
         """Removes what was begun, and folders made for it that are empty; never raises."""
         self._close()
         with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            if self._temporary:
+                Path(self._temporary).unlink(missing_ok=True)
             for folder in reversed(self._made):
                 folder.rmdir()  # fails, and is left, when something else is in it by now
 
@@ -105,7 +125,7 @@ class Landing:
 
 
 @contextlib.contextmanager
-def local(path: Path, verb: str) -> Iterator[None]:
+def local(path: str | Path, verb: str) -> Iterator[None]:
     """The one place where errors of the local disk become ours."""
     try:
         yield
@@ -113,6 +133,6 @@ def local(path: Path, verb: str) -> Iterator[None]:
         raise StorageError(
             f"{path} cannot be {verb}",
             cause=error.strerror or str(error),
-            next_step=_STEPS.get(error.errno or 0, f"ls -ld {path.parent}"),
+            next_step=_STEPS.get(error.errno or 0, f"ls -ld {Path(path).parent}"),
             path=str(path),
         ) from error
