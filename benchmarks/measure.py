@@ -52,7 +52,7 @@ class Figure:
 
 
 def _number(value: float, unit: str) -> str:
-    digits = {"ms": 1, "s": 2, "%": 2, "MiB": 1}[unit]
+    digits = {"ms": 1, "s": 2, "%": 2, "MiB": 1, "B": 0}[unit]
     return f"{value:.{digits}f} {unit}"
 
 
