@@ -55,14 +55,14 @@ def test_a_folder_comes_is_listed_and_goes(azray: Azray, tmp_path: Path):
     assert "az://data/set" in listed.stdout
     assert azray("unmount", "m").returncode == 0
     assert not (tmp_path / "m").exists()
-    assert azray("mounts", "--json").stdout.strip() == "[]"
+    assert not [one for one in json.loads(azray("mounts", "--json").stdout) if one["owners"]]
 
 
 def test_json_of_each_is_one_document(azray: Azray, tmp_path: Path):
     """`--json` on stdout alone, without a secret."""
     mounted = json.loads(azray("mount", "az://data/set", "m", "-p", "dataset", "--json").stdout)
     assert (mounted["uri"], mounted["engine"]) == ("az://data/set", "hydrate")
-    [listed] = json.loads(azray("mounts", "--json").stdout)
+    [listed] = [one for one in json.loads(azray("mounts", "--json").stdout) if one["owners"]]
     assert (listed["path"], listed["state"]) == (os.path.realpath(tmp_path / "m"), "mounted")
     assert json.loads(azray("unmount", "m", "--json").stdout) == {"path": "m", "mounted": False}
 
@@ -109,6 +109,7 @@ def test_mend_brings_back_what_was_taken_away(azray: Azray, tmp_path: Path):
         path.mkdir()
     else:
         subprocess.run(["umount", str(path)], check=True, timeout=20)
-    assert json.loads(azray("mounts", "--json").stdout)[0]["state"] == "gone"
-    assert json.loads(azray("mounts", "--mend", "--json").stdout)[0]["state"] == "mounted"
+    assert "gone" in {one["state"] for one in json.loads(azray("mounts", "--json").stdout) if one["owners"]}
+    mended = json.loads(azray("mounts", "--mend", "--json").stdout)
+    assert {one["state"] for one in mended if one["owners"]} == {"mounted"}
     assert (path / "7.txt").read_text() == "7"

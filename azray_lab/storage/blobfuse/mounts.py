@@ -204,7 +204,13 @@ class Mounts:
                 self.records.folder(path).write(record.but(owners=left))
                 return False
             with operation.stage("unmount", path):
-                if state_of(record, self._table)[0] == "mounted":
+                state, reason = state_of(record, self._table)
+                if state == "silent" and not lazy:
+                    raise MountError(
+                        f"{path} does not answer", cause=reason, path=path,
+                        next_step=f"azray unmount {path} --lazy, which gives up what is not written",
+                    )  # fmt: skip
+                if state == "mounted":
                     if not lazy:
                         self._closed(path, operation, wait)
                     self._stop(record, operation, lazy=lazy)

@@ -136,7 +136,7 @@ def test_a_data_set_of_small_files_is_a_copy_at_the_path(container: Container, m
     assert "no FUSE mount is fast" in record.why
     assert (path / "f7").read_text() == "7"
     assert len(list(path.iterdir())) == 60
-    [health] = list(mounts)
+    [health] = [one for one in mounts if one.owners]
     assert (health.state, health.engine) == ("mounted", "hydrate")
     assert health.cache > 0
     if mountinfo.at(str(path)):
@@ -144,7 +144,7 @@ def test_a_data_set_of_small_files_is_a_copy_at_the_path(container: Container, m
             (path / "new").touch()
     assert Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
     assert not path.exists()
-    assert list(mounts) == []
+    assert not [one for one in mounts if one.owners]
 
 
 def test_a_copy_that_was_taken_away_is_brought_back(container: Container, mounted: Any):
@@ -153,7 +153,7 @@ def test_a_copy_that_was_taken_away_is_brought_back(container: Container, mounte
     container.put(a="1")
     mount(engine="hydrate")
     _take_away(path)
-    assert [one.state for one in mounts] == ["gone"]
+    assert [one.state for one in mounts if one.owners] == ["gone"]
     mounts.environ.pop("AZURE_STORAGE_CONNECTION_STRING")
     Operation[Any]("mend").run(lambda work: mounts.mend(str(path), work))
     assert (path / "a").read_text() == "1"
@@ -179,7 +179,7 @@ def test_without_fuse_the_copy_says_why_it_is_one(container: Container, tmp_path
     try:
         assert (record.engine, record.read_only, (path / "a").read_text()) == ("hydrate", True, "1")
         assert "a read-only copy, because" in record.why
-        assert [one.why for one in mounts] == [record.why]
+        assert [one.why for one in mounts if one.owners] == [record.why]
     finally:
         Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
     assert not path.exists()

@@ -185,7 +185,7 @@ def test_a_killed_daemon_is_stale_and_is_mended(account: Any, real: Path):
         _wait(lambda: folder.health().state == "stale", "the loss to show")
         assert "Transport endpoint" in folder.health().reason
         table = azray_lab.mounting.mend_operation().run()
-        assert [one["state"] for one in table.to_dict()] == ["mounted"]
+        assert [one["state"] for one in table.to_dict() if one["owners"]] == ["mounted"]
         assert _child("import sys; print(open(sys.argv[1]).read())", str(folder.path / "a")) == "here"
     finally:
         folder.unmount()
@@ -226,6 +226,22 @@ def test_unmount_waits_for_a_file_and_then_everything_is_in_blob(account: Any, r
         writer.kill()
         writer.wait()
     assert account.cat_file("data/late/late.txt") == b"late"
+
+
+@pytest.mark.slow
+def test_a_mount_that_is_silent_is_said_to_be_and_can_be_given_up(account: Any, real: Path):
+    """A daemon that is stopped answers nobody: health says so in seconds, and only a lazy unmount takes it away."""
+    account.pipe_file("data/silent/a", b"1")
+    folder = azray_lab.mount("az://data/silent", real / "m", profile="checkpoints")
+    psutil.Process(folder.health().pid).suspend()
+    began = time.monotonic()
+    assert folder.health().state == "silent"
+    with pytest.raises(MountError, match="does not answer"):
+        folder.unmount()
+    folder.unmount(lazy=True)
+    assert time.monotonic() - began < 60
+    assert mountinfo.at(real / "m") is None
+    assert program.serving(str(real / "m")) == []
 
 
 def test_a_server_that_dies_does_not_hang_us(account: Any, real: Path):
