@@ -108,6 +108,15 @@ def test_a_managed_identity_is_the_machines(entra: Entra, monkeypatch: pytest.Mo
     assert "identity assign" in caught.value.next_step
 
 
+@pytest.mark.slow
+def test_a_machine_without_an_identity_says_so_soon(entra: Entra, monkeypatch: pytest.MonkeyPatch):
+    """Nobody at the metadata service's address: one look, and what to do."""
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
+    with pytest.raises(CredentialError, match="no managed identity answers here") as caught:
+        _token(_choose("managed_identity", entra))
+    assert "az vm identity assign" in caught.value.next_step
+
+
 def test_the_cli_is_asked_once_an_hour(entra: Entra, az: Path):
     """Each call of `az` costs seconds, so its token is kept."""
     environ = _choose("cli", entra, AZURE_TENANT_ID=_TENANT)
@@ -262,7 +271,8 @@ def test_a_public_container_is_read_without_a_credential(
     with caplog.at_level(logging.WARNING, "azray_lab"):
         settled = Account.of(public, {}).settled(public)
     assert (settled.mode, settled.token_credential()) == ("anonymous", None)
-    assert "is public and is read without a credential" in caplog.text
+    assert Account.of(public, {}).settled(public) is settled
+    assert caplog.text.count("is public and is read without a credential") == 1
     private = BlobUri.parse(f"{azurite.blob_endpoint}/private/x")
     with pytest.raises(CredentialError):
         Account.of(private, {}).settled(private)

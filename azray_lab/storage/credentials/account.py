@@ -116,6 +116,9 @@ class Account:
         """  # noqa: D205 - one sentence
         if self.chosen or self.identity is None:
             return self
+        found = _anonymous.get((self, uri.container if uri is not None else ""))
+        if found is not None:
+            return found
         try:
             credential = self.token_credential()
             if credential is not None:
@@ -127,7 +130,8 @@ class Account:
                 "%s/%s is public and is read without a credential (none was found: %s)",
                 *(self.endpoint, uri.container, error.cause or error.message),
             )
-            return replace(self, mode="anonymous", identity=None, source="public access", chosen=True)
+            twin = replace(self, mode="anonymous", identity=None, source="public access", chosen=True)
+            return _anonymous.setdefault((self, uri.container), twin)
         return self
 
     def environment(self) -> dict[str, str]:
@@ -142,6 +146,10 @@ class Account:
         if self.identity is not None:
             out |= self.identity.environment()
         return out | ({modes.CONTAINER: self.container} if self.container else {})
+
+
+# What was found public is asked and said once in a process.
+_anonymous: dict[tuple[Account, str], Account] = {}
 
 
 def is_public(endpoint: str, uri: BlobUri) -> bool:

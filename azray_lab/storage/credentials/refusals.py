@@ -19,9 +19,7 @@ def mending(account: Account, status: int, code: str) -> str:
     if code == "KeyBasedAuthenticationNotPermitted":
         return "the account takes no keys: unset the key and export AZURE_STORAGE_AUTH_MODE=default (az login)"
     if code == "PublicAccessNotPermitted" or account.mode == "anonymous":
-        return (
-            "export AZURE_STORAGE_CONNECTION_STRING='...', or az login and AUTH_MODE=cli: it is private"
-        )
+        return "export AZURE_STORAGE_CONNECTION_STRING='...', or az login and AUTH_MODE=cli: it is private"
     if account.identity is not None or code == "AuthorizationPermissionMismatch":
         return _identity(account, status, name)
     if code == "AuthorizationFailure":
