@@ -18,6 +18,7 @@ import pytest
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 import azray_lab
+from azray_lab import blob
 from azray_lab.errors import StorageError, UsageError
 from azray_lab.storage.credentials import Account, credentials
 from azray_lab.storage.filesystem import BlobFileSystem, filesystem, take_over
@@ -299,3 +300,15 @@ def test_a_public_container_without_a_credential(azurite: Azurite, monkeypatch: 
     asked: dict[str, Any] = {"anon": True}
     assert BlobFileSystem(azurite.blob_endpoint, **asked).cat_file("open/x") == b"public"
     assert filesystem(f"{azurite.blob_endpoint}/open").cat_file("open/x") == b"public"
+
+
+def test_the_verbs_read_a_public_container_too(azurite: Azurite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """What `azray blob` is built on finds the same last resort."""
+    from azure.storage.blob import BlobServiceClient
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://127.0.0.1:9")
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
+        service.create_container("shown", public_access="container").upload_blob("x", b"public")
+    found = blob.list_blobs(f"{azurite.blob_endpoint}/shown", environ={}).to_dict()
+    assert [entry["size"] for entry in found] == [6]
