@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,3 +189,11 @@ def test_obstore_takes_nothing_from_the_environment(azurite: Azurite, monkeypatc
     engine = Engine(engine_for(BlobUri.parse("az://data"), azurite.environment()).account)
     engine._fast.put("data", "poison", b"bytes", "text/plain")
     assert bytes(engine._fast.read("data", "poison", 0, 100).data) == b"bytes"
+
+
+def test_importing_the_door_loads_nothing_heavy():
+    """Neither obstore nor an SDK, and not even HTTP, TLS and e-mail of the standard library, before the first use."""
+    heavy = ("obstore", "azure", "pydantic", "fsspec", "ssl", "http.client", "urllib.request", "email", "asyncio")
+    program = f"import sys, azray_lab.storage.engine; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -5,12 +5,8 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
-import http.client
 import os
-import socket
-import ssl
 import threading
-import urllib.request
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +14,8 @@ from urllib.parse import urlsplit
 from azray_lab.errors import StorageError
 
 if TYPE_CHECKING:
+    import http.client
+    import ssl
     from collections.abc import Mapping
 
 # Seconds: to resolve a name, to connect, and without a byte while reading or writing.
@@ -49,11 +47,11 @@ class Connections:
         weakref.finalize(self, _close, self._idle)  # also at the interpreter's end
 
     def request(self, method: str, target: str, headers: Mapping[str, str], body: Any = None) -> Answer:
-        """One request and its whole answer; raises OSError or HTTPException, and StorageError for an unknown host."""
+        """One request and its whole answer; raises OSError, and StorageError for an unknown host."""
         while (connection := self._take()) is not None:
             try:
                 return self._exchange(connection, method, target, headers, body)
-            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            except (ConnectionResetError, BrokenPipeError):
                 # The server had closed it while it was idle: it says nothing about this request.
                 continue
         return self._exchange(self._connect(), method, target, headers, body)
@@ -61,10 +59,17 @@ class Connections:
     def _exchange(
         self, connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Any
     ) -> Answer:
+        from http.client import HTTPException
+
         try:
             connection.request(method, target, body, dict(headers))
             response = connection.getresponse()
             data = response.read()
+        except HTTPException as error:
+            connection.close()
+            if isinstance(error, OSError):
+                raise
+            raise ConnectionAbortedError(f"the answer broke off: {error!r}") from error
         except BaseException:
             connection.close()
             raise
@@ -84,6 +89,8 @@ class Connections:
             return None
 
     def _connect(self) -> http.client.HTTPConnection:
+        import socket
+
         self.resolve()
         connection = self._new()
         connection.connect()
@@ -92,6 +99,8 @@ class Connections:
         return connection
 
     def _new(self) -> http.client.HTTPConnection:
+        import http.client
+
         proxy = _proxy("https" if self.tls else "http", self.host)
         host, port = proxy or (self.host, self.port)
         if not self.tls:
@@ -131,6 +140,8 @@ def _close(idle: collections.deque[http.client.HTTPConnection]) -> None:
 
 
 def _look_up(host: str, port: int, outcome: list[OSError | None]) -> None:
+    import socket
+
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -142,11 +153,15 @@ def _look_up(host: str, port: int, outcome: list[OSError | None]) -> None:
 @functools.cache
 def tls_context() -> ssl.SSLContext:
     """The machine's trusted certificates; those of SSL_CERT_FILE and SSL_CERT_DIR where they are set."""
+    import ssl
+
     return ssl.create_default_context()
 
 
 def own_certificates() -> bytes | None:
     """The certificates that SSL_CERT_FILE adds to the machine's, in PEM; obstore does not read it."""
+    import ssl
+
     paths = ssl.get_default_verify_paths()
     if not paths.cafile or paths.cafile == paths.openssl_cafile:
         return None
@@ -159,6 +174,8 @@ def _proxy(scheme: str, host: str) -> tuple[str, int] | None:
     """The proxy that HTTPS_PROXY or HTTP_PROXY name for `host`. Plain http goes direct: only emulators speak it."""
     if scheme == "http":
         return None
+    import urllib.request
+
     found = urlsplit(urllib.request.getproxies().get(scheme, ""))
     if not found.hostname or urllib.request.proxy_bypass(host):
         return None

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, StorageError
-from azray_lab.storage.credentials.refusals import mending
 from azray_lab.storage.engine.model import http_date
 
 if TYPE_CHECKING:
@@ -69,6 +68,8 @@ def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts
             skew_seconds=round(skew),
             **facts,
         )
+    from azray_lab.storage.credentials.refusals import mending  # loads more than the engine
+
     detail = _DETAIL.search(answer.body[:8000])
     words = f": {without_secrets(detail[1].decode(errors='replace'))}" if detail and "Signature" in code else ""
     return CredentialError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Iterator
@@ -49,7 +48,7 @@ class Landing:
         with local(self.path, "written"):
             self._follow()
             folder, name = os.path.split(self.path)
-            self._temporary = f"{folder or '.'}/.{name[:80]}.{secrets.token_hex(4)}.part"
+            self._temporary = f"{folder or '.'}/.{name[:80]}.{os.urandom(4).hex()}.part"
             if size > _LARGE:
                 self._make_folders(Path(folder))
                 self._check_space(size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 # Names that XML cannot hold are percent-encoded in listings since 2021-02-12.
 API_VERSION = "2023-11-03"
 MiB = 1024 * 1024
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}
 
@@ -49,6 +51,13 @@ class Block(NamedTuple):
     data: Any
     size: int
     etag: str
+
+
+def http_now() -> str:
+    """The date of a request, in the same form."""
+    now = time.gmtime()
+    clock = f"{now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02}"
+    return f"{_DAYS[now.tm_wday]}, {now.tm_mday:02} {_NAMES[now.tm_mon - 1]} {now.tm_year} {clock} GMT"
 
 
 @functools.lru_cache(maxsize=4096)

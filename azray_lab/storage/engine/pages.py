@@ -5,7 +5,6 @@ Form: https://learn.microsoft.com/rest/api/storageservices/list-blobs#response-b
 
 from __future__ import annotations
 
-import html
 import re
 from urllib.parse import unquote
 
@@ -41,13 +40,13 @@ def containers(page: bytes, place: str) -> tuple[list[Entry], str]:
     """The containers of a page, and the marker of the next one."""
     text = _text(page, place)
     found = [
-        Entry("container", html.unescape(name), changed=_first(_DATE, rest)) for _, _, name, rest in _ITEM.findall(text)
+        Entry("container", _unescape(name), changed=_first(_DATE, rest)) for _, _, name, rest in _ITEM.findall(text)
     ]
     return found, _next(text)
 
 
 def _entry(kind: str, encoded: str, raw: str, rest: str) -> Entry:
-    name = html.unescape(raw) if "&" in raw else raw
+    name = _unescape(raw)
     if encoded:  # since 2021-02-12, for names with characters that XML cannot hold
         name = unquote(name)
     if kind == "BlobPrefix":
@@ -57,7 +56,7 @@ def _entry(kind: str, encoded: str, raw: str, rest: str) -> Entry:
     else:
         date, etag, length = _first(_DATE, rest), _first(_ETAG, rest), _first(_LENGTH, rest) or "0"
     # Listings give it without its quotes or, since 2025, with them, escaped.
-    etag = f'"{html.unescape(etag).strip(chr(34))}"' if etag else ""
+    etag = f'"{_unescape(etag).strip(chr(34))}"' if etag else ""
     if ("hdi_isfolder" in rest or "directory" in rest) and _FOLDER.search(rest):
         return Entry("folder", name if name.endswith("/") else f"{name}/", 0, etag, date)
     return Entry("blob", name, int(length), etag, date)
@@ -75,7 +74,15 @@ def _text(page: bytes, place: str) -> str:
 
 def _next(text: str) -> str:
     found = _MARKER.search(text)
-    return html.unescape(found[1]) if found else ""
+    return _unescape(found[1]) if found else ""
+
+
+def _unescape(text: str) -> str:
+    if "&" not in text:
+        return text
+    import html
+
+    return html.unescape(text)
 
 
 def _first(pattern: re.Pattern[str], text: str) -> str:

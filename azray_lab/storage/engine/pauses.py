@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 
@@ -34,6 +33,8 @@ class Pauses:
 
     def after(self, number: int, retry_after: str = "") -> None:
         """Waits after failure `number` (0 is the first). `retry_after`, in seconds, holds every thread back."""
+        import random
+
         pause = random.uniform(*_FIRST) * 2**number  # noqa: S311 - jitter is no secret
         if retry_after.isdigit():
             self._calm[0] = max(self._calm[0], time.monotonic() + min(float(retry_after), _LONGEST))

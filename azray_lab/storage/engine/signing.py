@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
@@ -55,6 +53,9 @@ class SharedKey:
         own = sorted((name.lower(), value) for name, value in headers.items() if name.lower().startswith("x-ms-"))
         resource = f"/{self.account}{path}" + "".join(f"\n{name}:{query[name]}" for name in sorted(query))
         text = "\n".join([method, *values, *(f"{name}:{value}" for name, value in own), resource])
+        import hashlib
+        import hmac
+
         digest = hmac.digest(base64.b64decode(self.key), text.encode(), hashlib.sha256)
         headers["Authorization"] = f"SharedKey {self.account}:{base64.b64encode(digest).decode()}"
 

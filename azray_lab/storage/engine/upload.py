@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import mimetypes
-import secrets
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +21,7 @@ class Upload:
         self._headers = headers
         self._check = check
         # Other writers of the same blob have blocks of other names; all names of a blob are equally long.
-        self._mark = secrets.token_hex(8)
+        self._mark = os.urandom(8).hex()
         self._sizes: dict[int, int] = {}
 
     def whole(self, data: Any) -> Entry:
@@ -49,6 +47,8 @@ class Upload:
 
 def md5_of(parts: Iterable[Any]) -> str:
     """The MD5 of all parts after each other, in base64, as Azure keeps it with a blob."""
+    import hashlib
+
     digest = hashlib.md5(usedforsecurity=False)
     for part in parts:
         digest.update(part)
@@ -57,5 +57,7 @@ def md5_of(parts: Iterable[Any]) -> str:
 
 def type_of(name: str) -> str:
     """The media type that a blob of that name gets; an encoding would make browsers unpack, so a .gz is just bytes."""
+    import mimetypes
+
     kind, encoding = mimetypes.guess_type(name)
     return kind if kind and not encoding else "application/octet-stream"

@@ -7,20 +7,15 @@ Reference: https://learn.microsoft.com/rest/api/storageservices/blob-service-res
 from __future__ import annotations
 
 import base64
-import hashlib
-import http.client
-import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
-from xml.sax.saxutils import escape
 
 from azray_lab.errors import StorageError
 from azray_lab.storage.engine import faults, pages
 from azray_lab.storage.engine.connections import Answer, Connections
-from azray_lab.storage.engine.model import API_VERSION, Block, Entry
+from azray_lab.storage.engine.model import API_VERSION, Block, Entry, http_now
 from azray_lab.storage.engine.pauses import TRIES, TRIES_TO_CONNECT, Pauses
 from azray_lab.storage.engine.signing import Signer, signer_for
 
@@ -28,7 +23,6 @@ if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
 
 _SAFE = "/~-._"
-_BROKEN = (OSError, http.client.HTTPException)
 
 
 class Wire:
@@ -128,7 +122,7 @@ class Wire:
     def commit(self, container: str, name: str, blocks: Sequence[str], size: int, headers: Mapping[str, str]) -> Entry:
         """Makes the blob of its blocks, at once ("Put Block List")."""
         body = '<?xml version="1.0" encoding="utf-8"?><BlockList>'
-        body += "".join(f"<Latest>{escape(block)}</Latest>" for block in blocks) + "</BlockList>"
+        body += "".join(f"<Latest>{block}</Latest>" for block in blocks) + "</BlockList>"
         query = {"comp": "blocklist"}
         answer = self.ask("PUT", container, name, query=query, headers=headers, body=body.encode(), good=(201,))
         return _written(name, size, answer)
@@ -179,7 +173,7 @@ class Wire:
             self.pauses.before()
             try:
                 answer = self._once(method, self._path(container, name), dict(query or {}), dict(headers or {}), body)
-            except _BROKEN as error:
+            except OSError as error:
                 if number + 1 >= _tries(error):
                     raise faults.silent(error, self.account) from error
                 self.pauses.after(number)
@@ -192,7 +186,7 @@ class Wire:
             number += 1
 
     def _once(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> Answer:
-        headers |= {"x-ms-version": API_VERSION, "x-ms-date": formatdate(usegmt=True), "User-Agent": "azray-lab"}
+        headers |= {"x-ms-version": API_VERSION, "x-ms-date": http_now(), "User-Agent": "azray-lab"}
         if method == "PUT":
             headers["Content-Length"] = str(len(body))
             headers.setdefault("Content-Type", "application/octet-stream")
@@ -202,6 +196,8 @@ class Wire:
 
 
 def _tries(error: BaseException) -> int:
+    import ssl
+
     if isinstance(error, ssl.SSLCertVerificationError):
         return 1
     return TRIES_TO_CONNECT if isinstance(error, ConnectionRefusedError) else TRIES
@@ -214,6 +210,8 @@ def _total(content_range: str) -> int:
 
 
 def _md5(data: Any) -> str:
+    import hashlib
+
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
