@@ -210,17 +210,12 @@ def _run(notebook: Notebook, cell: int) -> None:
 
 
 def _part(element: Locator, name: str) -> None:
-    """A picture of one element, with a little of what is around it."""
+    """A picture of one element, with a margin."""
     page = element.page
-    element.scroll_into_view_if_needed()
-    page.wait_for_timeout(_SETTLE / 2)
-    box = element.bounding_box()
-    if box is None:
-        raise TimeoutError(f"{name} is not on the page")
-    wide, high = box["width"] + 2 * MARGIN, box["height"] + 2 * MARGIN
-    clip = {"x": max(box["x"] - MARGIN, 0), "y": max(box["y"] - MARGIN, 0), "width": wide, "height": high}
+    element.evaluate("(element, margin) => element.style.setProperty('padding', `${margin}px`)", MARGIN)
     page.mouse.move(0, 0)
-    page.screenshot(path=IMAGES / f"{name}.png", animations="disabled", clip=clip)  # type: ignore[arg-type]
+    page.wait_for_timeout(_SETTLE / 2)
+    element.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
 
 
 def _end_clusters() -> None:
