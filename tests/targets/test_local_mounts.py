@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from azray_lab.planning import plan
 from azray_lab.spec import settings
 from azray_lab.spec.models import ClusterSpec
 from azray_lab.storage.blobfuse.records import Records
+from azray_lab.targets.local import mounts
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
@@ -154,3 +156,26 @@ def test_the_plan_says_what_will_be_and_what_cannot(place: Path, tmp_path: Path)
     assert any("will be a read-only copy" in note for note in allowed.body.notes)
     assert plan(_spec(place, "planned", profile="dataset")).body.blockers == ()
     assert not (place / "planned").exists()
+
+
+def test_the_nodes_load_our_plugin_beside_the_user_s() -> None:
+    """Ray's list of plugins keeps what is there, gets ours once, and is left alone when it is no list."""
+    theirs = '[{"class": "my.Plugin"}]'
+    once = mounts.plugins(theirs)
+    assert [one["class"].rpartition(".")[2] for one in json.loads(once)] == ["Plugin", "MountPlugin"]
+    assert mounts.plugins(once) == once
+    assert mounts.plugins("no JSON") == "no JSON"
+    from azray_lab.storage.blobfuse.ray_plugin import MountPlugin
+
+    [named] = json.loads(mounts.plugins(""))
+    assert named["class"] == f"{MountPlugin.__module__}.{MountPlugin.__name__}"
+
+
+@pytest.mark.parametrize("wrong", [[{"uri": "az://data"}], [{"uri": "az://a", "path": "relative"}], {"uri": "az://a"}])
+def test_a_task_that_asks_wrongly_is_told_what_is_wrong(wrong: Any) -> None:
+    """Ray shows a ValueError of the plugin to whoever asked."""
+    from azray_lab.storage.blobfuse.ray_plugin import MountPlugin
+
+    with pytest.raises(ValueError, match=r"path|list"):
+        MountPlugin.validate({"azray_mounts": wrong})
+    MountPlugin.validate({"azray_mounts": [{"uri": "az://data", "path": "/mnt/data"}]})
