@@ -24,7 +24,7 @@ class Card {
   build() {
     const { say } = this, id = `az-${Math.random().toString(36).slice(2)}`;
     const send = (what, more) => () => this.live.ask(what, more);
-    this.name = make("span", { class: "az-name", id });
+    this.name = make("span", { class: "az-name" });
     this.state = badge();
     this.facts = make("span", { class: "az-facts" });
     this.link = make("a", { class: "az-link", target: "_blank", rel: "noopener noreferrer" }, say("dashboard"));
@@ -55,7 +55,7 @@ class Card {
       make("div", { class: "az-terms" }, this.lease, this.extend), this.scaling, this.down, this.doing);
     this.buildQuestion(id);
     this.buildTables();
-    this.root = make("section", { class: "az-card", "aria-labelledby": id, "data-lm-suppress-shortcuts": "true" },
+    this.root = make("section", { class: "az-card", "data-lm-suppress-shortcuts": "true" },
       make("div", { class: "az-head" }, this.name, this.state, this.facts, this.link),
       this.said, this.reason, this.stale, this.error, this.operation, this.meters, this.actions, this.asked,
       this.nodes.details, this.jobs.details);
@@ -111,9 +111,9 @@ class Card {
 
   buildTables() {
     const { say } = this;
-    const nodes = table("az-nodes", say("nodes", { count: "" }).replace(/[\s()]+$/, ""),
+    const nodes = table("az-nodes", say("nodes.title"),
       ["node", "role", "state", ...KINDS, "load", "reason"], say);
-    const jobs = table("az-jobs", say("jobs", { running: "", count: "" }).replace(/\s*\(.*$/, ""),
+    const jobs = table("az-jobs", say("jobs.title"),
       ["job", "status", "node", "time", "entrypoint", "action"], say);
     this.all = button("", "", () => ((this.allNodes = true), this.draw()));
     this.all.hidden = true;
@@ -137,7 +137,7 @@ class Card {
     const { live, say } = this, d = live.document;
     this.remember();
     put(this.name, d.name);
-    attribute(this.name, "aria-label", say("card", { name: d.name }));
+    attribute(this.root, "aria-label", say("card", { name: d.name }));
     this.state._show(d.state, say(`state.${d.state}`));
     put(this.said, d.said ?? "");
     // Where an operation of this kernel is at work, it tells more.
@@ -195,7 +195,7 @@ class Card {
     const running = work.state === "running";
     if (this.wasRunning !== running) (this.stagesDetails.open = running || work.state === "failed"), (this.wasRunning = running);
     this.cancel.hidden = !running;
-    attribute(this.cancel, "aria-disabled", this.dead || "cancel" in this.live.document.doing);
+    attribute(this.cancel, "aria-disabled", this.dead || "cancel" in (this.live.document.doing ?? {}));
     this.progress.hidden = !running;
     put(this.waiting, work.waiting ?? "");
     this.waiting.hidden = !running || !work.waiting;
@@ -232,7 +232,7 @@ class Card {
     attribute(this.scale, "aria-disabled", off("scale"));
     attribute(this.down, "aria-disabled", off("down"));
     attribute(this.end, "aria-disabled", off("down"));
-    put(this.doing, doing.map((name) => say("doing", { action: say(`doing.${name}`) })).filter((t) => !t.includes("doing.")).join("; "));
+    put(this.doing, doing.map((name) => say("doing", { action: say(`doing.${name}`) })).join("; "));
     const workers = Object.values(d.nodes ?? {}).filter((node) => node.role === "worker").length;
     if (!this.edited && !doing.includes("scale") && document.activeElement !== this.workers) this.workers.value = workers;
   }
@@ -386,7 +386,9 @@ class Card {
   tickJobs(jobs, now = this.live.now()) {
     for (const [name, node] of this.jobs.body._rows ?? []) {
       const job = jobs[name];
-      if (job) put(node.children[3], job.started ? duration((job.ended ?? now) - job.started) : "");
+      if (!job) continue;
+      put(node.children[3], job.started ? duration((job.ended ?? now) - job.started) : "");
+      if (node._stop) attribute(node._stop, "aria-disabled", this.dead || "stop" in (this.live.document.doing ?? {}));
     }
   }
 }

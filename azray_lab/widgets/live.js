@@ -78,7 +78,9 @@ class Live {
   hear(now) {
     this.at = now;
     this.offset = now - Date.now() / 1000;
+    const before = this.live;
     this.heard = performance.now();
+    if (before !== true) this.draw(this);
   }
 
   get live() {

@@ -21,7 +21,6 @@ TEXTS: dict[str, str] = {
     "dashboard.help": "Opens in a new tab and asks for the cluster's token, which is in {path}",
     # Liveness.
     "live.not": "Not live: this shows how it was at {time}. Run the cell again for a live card.",
-    "live.pending": "Waiting for the kernel.",
     # An operation.
     "operation": "{name}: {state}",
     "operation.running": "{time} so far",
@@ -47,7 +46,6 @@ TEXTS: dict[str, str] = {
     "error.cause": "Why",
     "error.next": "Next step",
     "error.dismiss": "Dismiss",
-    "error.cancelled": "Cancelled",
     # Meters.
     "usage": "In use",
     "meter.cpu": "CPU",
@@ -58,7 +56,6 @@ TEXTS: dict[str, str] = {
     "meter.unknown": "not reported yet",
     "meter.chart": "{label} in the last {minutes} min: now {now}, lowest {lowest} %, highest {highest} %",
     # The lease.
-    "lease": "Lease",
     "lease.none": "No lease: it runs until it is ended.",
     "lease.rest": "Lease ends in {time}",
     "lease.idle": "Lease ends after {limit} without work.",
@@ -82,8 +79,10 @@ TEXTS: dict[str, str] = {
     "doing.extend": "Extending",
     "doing.scale": "Scaling",
     "doing.down": "Ending",
+    "doing.cancel": "Cancelling",
     "doing.stop": "Stopping a job",
     # Tables.
+    "nodes.title": "Nodes",
     "nodes": "Nodes ({count})",
     "nodes.all": "Show all {count} nodes",
     "column.node": "node",
@@ -94,6 +93,7 @@ TEXTS: dict[str, str] = {
     "column.object_store": "object store",
     "column.load": "load",
     "column.reason": "reason",
+    "jobs.title": "Jobs",
     "jobs": "Jobs ({running} running, {count} in all)",
     "jobs.none": "No jobs.",
     "column.job": "job",

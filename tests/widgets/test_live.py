@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azray_lab.widgets.live import Live, difference
+from azray_lab.widgets.live import Live, asset, difference
+from azray_lab.widgets.texts import TEXTS
 
 SCALARS = st.one_of(
     st.booleans(), st.integers(-5, 5), st.text("ab<&", max_size=3), st.lists(st.integers(0, 3), max_size=3)
@@ -77,3 +80,14 @@ def test_a_beat_changes_nothing():
 def test_the_repr_is_short():
     """The inherited one would serialise the whole state, JavaScript included."""
     assert len(repr(Live({"a": "b" * 10_000}))) < 100
+
+
+@pytest.mark.parametrize("name", ["card.js", "dashboard.js", "gpu_chart.js"])
+def test_every_word_comes_from_the_one_place(name):
+    """What the page says by a key has its text there, so that a translation misses nothing."""
+    code = asset("live.js", name)
+    keys = set(re.findall(r"""say\(["']([\w.]+)["']""", code))
+    columns = [re.findall(r'"([\w.]+)"', found) for found in re.findall(r"table\([^[]*\[([^\]]*)\]", asset(name))]
+    keys |= {f"column.{column}" for found in columns for column in found}
+    assert len(keys) > 5
+    assert keys - TEXTS.keys() == set()
