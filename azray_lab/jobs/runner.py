@@ -28,7 +28,7 @@ RESULT_VARIABLE = "AZRAY_RESULT"
 """The environment variable that names the file to bring back, relative to the folder of the job's log."""
 
 SEALED_VARIABLE = "AZRAY_SEALED_JOB"
-"""The environment variable that carries the job's own variables, sealed as `azray_lab.workers.seal` does."""
+"""The environment variable with the job's own variables, sealed as `azray_lab.storage.credentials.sealing` does."""
 
 NEXT_HOOK_VARIABLE = "AZRAY_JOB_HOOK"
 """The environment variable that names a set-up function to call after ours."""

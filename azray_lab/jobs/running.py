@@ -20,8 +20,8 @@ from azray_lab.jobs.client import Client
 from azray_lab.jobs.runner import RESULT_VARIABLE, SEALED_VARIABLE
 from azray_lab.jobs.work import RUNNER, with_runner
 from azray_lab.operation import Operation, Task
+from azray_lab.storage.credentials.sealing import seal
 from azray_lab.targets.base import read_token
-from azray_lab.workers.seal import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -64,9 +64,9 @@ def filesystem(
     FileExistsError), and CredentialError and StorageError, which say what to do. `options` are adlfs's. Listings are
     not cached unless `use_listings_cache=True`, for workers write what the driver then looks for.
 
-    It can be pickled, and so goes to Ray's workers; **a connection string, key or signature travels inside the
-    pickle**, an identity does not: a worker uses its own, which `azray_lab.runtime_env` brings. Makes no request.
-    Raises CredentialError when no account is set.
+    It can be pickled, and so goes to Ray's workers. A connection string, key or signature travels inside the pickle,
+    sealed with the cluster's token where this process is connected to one; an identity does not: a worker uses its own,
+    which `azray_lab.runtime_env` brings. Makes no request. Raises CredentialError when no account is set.
     """
     if credentials is not None:
         environ = credentials.export()

@@ -10,12 +10,15 @@ from azray_lab.spec import settings
 from azray_lab.storage.credentials import Account, Credentials, Identity, parse_mode
 from azray_lab.storage.credentials import credentials as credentials_of
 from azray_lab.storage.credentials.modes import ACCOUNT_URL, AUTH_MODE, CONTAINER, IDENTITIES
+from azray_lab.storage.credentials.sealing import cluster_token, seal
 from azray_lab.storage.uri import BlobUri
 from azray_lab.targets.base import read_token
-from azray_lab.workers.seal import VARIABLE, seal
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
+
+VARIABLE = "AZRAY_SEALED"
+"""The environment variable that carries the seal."""
 
 HOOK = "azray_lab.workers.setup.set_up"
 """What Ray calls in each new worker, by name; it opens the seal."""
@@ -100,10 +103,8 @@ def _token(cluster: Cluster | None) -> str:
 
 def own_token() -> str:
     """The token of the cluster that this process is connected to or runs on; CredentialError when there is none."""
-    if token := settings.variable("RAY_AUTH_TOKEN"):
+    if token := cluster_token():
         return token
-    if path := settings.variable("RAY_AUTH_TOKEN_PATH"):
-        return read_token(path)
     raise CredentialError(
         "this process has no token of a cluster",
         cause="neither RAY_AUTH_TOKEN_PATH nor RAY_AUTH_TOKEN is set",

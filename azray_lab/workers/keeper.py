@@ -14,7 +14,7 @@ from azray_lab.errors import AzRayError, CredentialError
 from azray_lab.spec import settings
 from azray_lab.storage.credentials import Identity, Tokens
 from azray_lab.storage.credentials.modes import VARIABLES
-from azray_lab.workers.seal import unseal
+from azray_lab.storage.credentials.sealing import unseal
 
 NAMESPACE = "azray"
 # Asking `az` on a busy machine takes up to 30 s, and the actor has to start before.

@@ -6,8 +6,8 @@ from typing import Any
 
 from azray_lab.spec import settings
 from azray_lab.storage.credentials.modes import ACCOUNT, ACCOUNT_URL, VARIABLES
-from azray_lab.workers import seal
-from azray_lab.workers.environment import HOOK_VARIABLE, own_token
+from azray_lab.storage.credentials.sealing import unseal
+from azray_lab.workers.environment import HOOK_VARIABLE, VARIABLE, own_token
 
 # Who opens and how is all in the envelope; what the node's processes inherited would mix with it.
 _REPLACED = (*VARIABLES, "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET")
@@ -15,8 +15,8 @@ _REPLACED = (*VARIABLES, "IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT",
 
 def set_up() -> None:
     """Makes this process's environment what the envelope says, then calls the user's own hook."""
-    text = settings.variable(seal.VARIABLE)
-    envelope = seal.unseal(text, own_token())
+    text = settings.variable(VARIABLE)
+    envelope = unseal(text, own_token())
     variables = dict(envelope["variables"])
     if ACCOUNT_URL in variables or ACCOUNT in variables or "identity" in envelope:
         settings.withdraw(_REPLACED)

@@ -20,12 +20,13 @@ from azray_lab import jobs
 from azray_lab.errors import CredentialError, UsageError
 from azray_lab.jobs import runner
 from azray_lab.storage.credentials import Identity, Tokens
+from azray_lab.storage.credentials.sealing import seal, unseal
 from azray_lab.testing.entra import run_entra
 from azray_lab.workers.relay import Relay
-from azray_lab.workers.seal import seal, unseal
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
+    from azray_lab.storage.checkpoints import Checkpoints
     from azray_lab.testing.azurite import Azurite
     from azray_lab.testing.entra import Entra
 
@@ -245,6 +246,25 @@ class TestOnACluster:
         assert _train(tmp_path) == _CONTENT.decode()
         assert _leaks(cluster, azurite.key, _OTHER) == []
 
+    def test_ray_data_train_and_tune_keep_their_files_in_blobs(
+        self, cluster: Cluster, azurite: Azurite, connected: Any, monkeypatch: pytest.MonkeyPatch
+    ):
+        """A data set written and read by tasks; Train's checkpoints, uploaded behind it; a trial that resumes."""
+        ray = connected(credentials=_key(azurite))
+        for name, value in _key(azurite).items():
+            monkeypatch.setenv(name, value)
+        azurite.container("ray")
+        files = azray_lab.filesystem("az://ray")
+        ray.data.range(100, override_num_blocks=4).write_parquet("ray/set", filesystem=files)
+        assert len(files.find("ray/set")) >= 1
+        assert ray.data.read_parquet("ray/set", filesystem=files).sum("id") == 4950
+        assert _trained(azray_lab.checkpoints("az://ray/train")) == ("epoch 2", 2)
+        assert _tuned(azray_lab.checkpoints("az://ray/tune", keep=1)) == "step 1"
+        # Tune pickles what a run is made of, here and into the storage.
+        assert _leaks(cluster, azurite.key) == []
+        contents: dict[str, bytes] = files.cat("ray", recursive=True)
+        assert [name for name, content in contents.items() if azurite.key.encode() in content] == []
+
     def test_an_identitys_secret_stays_out_of_the_workers(
         self, cluster: Cluster, entra: Entra, connected: Any, monkeypatch: pytest.MonkeyPatch
     ):
@@ -355,3 +375,42 @@ def _train(folder: Path) -> str:
         run_config=train.RunConfig(storage_path=str(folder), name="train"),
     )
     return str((trainer.fit().metrics or {})["content"])
+
+
+def _trained(place: Checkpoints) -> tuple[str, int]:
+    """Trains three epochs, each with a checkpoint; the last one's content as read from the run, and how many stay."""
+    from ray import train
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    def loop() -> None:
+        for epoch in range(3):
+            folder = tempfile.mkdtemp()
+            (Path(folder) / "model.txt").write_text(f"epoch {epoch}")
+            place.report({"epoch": epoch}, folder)
+
+    kept = train.CheckpointConfig(num_to_keep=2)
+    config = train.RunConfig(name="run", checkpoint_config=kept, **place.run_options())
+    result = DataParallelTrainer(loop, scaling_config=train.ScalingConfig(num_workers=1), run_config=config).fit()
+    assert result.checkpoint is not None
+    with result.checkpoint.as_directory() as folder:
+        return (Path(folder) / "model.txt").read_text(), len(result.best_checkpoints or [])
+
+
+def _tuned(place: Checkpoints) -> str:
+    """A trial that fails once after its first checkpoint, and what it finds in it when it is started again."""
+    from ray import tune
+
+    def trainable(_config: dict[str, Any]) -> None:
+        own = place.child(tune.get_context().get_trial_name())
+        with tempfile.TemporaryDirectory() as folder:
+            saved = own.restore(f"{folder}/back")
+            if saved is None:
+                with own.saving("one") as target:
+                    (target / "state").write_text("step 1")
+                own.wait()
+                raise RuntimeError("the node is gone")
+            tune.report({"found": (Path(folder) / "back" / "state").read_text()})
+
+    failures = tune.FailureConfig(max_failures=1)
+    config = tune.RunConfig(name="run", failure_config=failures, verbose=0, **place.run_options())
+    return str((tune.Tuner(trainable, run_config=config).fit()[0].metrics or {})["found"])

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -269,6 +270,18 @@ def test_what_travels_in_a_pickle(azurite: Azurite):
     assert secret not in f"{files!r} {files.account!r} {files.storage_options!r} {json.dumps(repr(files))}"
 
 
+def test_a_pickle_on_a_cluster_is_sealed(azurite: Azurite, monkeypatch: pytest.MonkeyPatch):
+    """Ray and Tune keep pickles in files: with a cluster's token no key is in them, and another cannot open them."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 64)
+    files = filesystem("az://data", environ=azurite.environment())
+    content = pickle.dumps(files)
+    assert azurite.key.encode() not in content
+    assert pickle.loads(content).account == files.account  # noqa: S301 - made a moment ago
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "u" * 64)
+    monkeypatch.setenv("AZURE_STORAGE_AUTH_MODE", "anonymous")
+    assert pickle.loads(content).account.mode == "anonymous"  # noqa: S301 - the same
+
+
 def test_other_secrets_are_another_file_system(azurite: Azurite):
     """Fsspec keeps instances by the text of their arguments; a mended key must not get the old one's."""
     wrong = {**azurite.environment()}
@@ -312,3 +325,27 @@ def test_the_verbs_read_a_public_container_too(azurite: Azurite, monkeypatch: py
         service.create_container("shown", public_access="container").upload_blob("x", b"public")
     found = blob.list_blobs(f"{azurite.blob_endpoint}/shown", environ={}).to_dict()
     assert [entry["size"] for entry in found] == [6]
+
+
+def test_the_rest_of_fsspec_and_of_adlfs(files: AbstractFileSystem):
+    """What has no engine under it works as before: times, globs, walks, moves, sums, signed addresses."""
+    files.pipe({"data/rest/a.txt": b"1", "data/rest/sub/b.txt": b"22"})
+    assert files.glob("data/rest/**/*.txt") == ["data/rest/a.txt", "data/rest/sub/b.txt"]
+    assert [(path, dirs, names) for path, dirs, names in files.walk("data/rest")] == [
+        ("data/rest", ["sub"], ["a.txt"]),
+        ("data/rest/sub", [], ["b.txt"]),
+    ]
+    assert files.du("data/rest") == 3
+    files.mv("data/rest/a.txt", "data/rest/c.txt")
+    assert files.ls("data/rest", detail=False) == ["data/rest/c.txt", "data/rest/sub"]
+    files.touch("data/rest/empty")
+    assert files.size("data/rest/empty") == 0
+    assert files.created("data/rest/c.txt") <= files.modified("data/rest/c.txt")
+    with urllib.request.urlopen(files.sign("data/rest/c.txt"), timeout=10) as answer:  # noqa: S310 - loopback
+        assert answer.read() == b"1"
+    for _ in range(2):  # an append blob, as adlfs makes it
+        with files.open("data/rest/log", "ab") as file:
+            file.write(b"line;")
+    assert files.cat_file("data/rest/log") == b"line;line;"
+    files.setxattrs("data/rest/c.txt", owner="me")
+    assert files.getxattr("data/rest/c.txt", "owner") == "me"

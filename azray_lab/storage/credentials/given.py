@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from azray_lab.errors import UsageError
+from azray_lab.errors import CredentialError, UsageError
 from azray_lab.spec import settings
 from azray_lab.storage.credentials import modes
 from azray_lab.storage.credentials.choosing import account_of
 from azray_lab.storage.credentials.identity import Identity
 from azray_lab.storage.credentials.modes import parse_mode
+from azray_lab.storage.credentials.sealing import cluster_token, seal, unseal
 from azray_lab.storage.credentials.tokens import SCOPE, Tokens, tokens_of
 
 if TYPE_CHECKING:
     from azray_lab.storage.credentials.account import Account
     from azray_lab.storage.uri import BlobUri
+_log = logging.getLogger("azray_lab")
 # Of this process only, so that a repr that is kept somewhere is of no use for guessing.
 _PROCESS = secrets.token_bytes(16)
 
@@ -63,12 +66,28 @@ class Credentials:
         tokens.get_token(SCOPE)
         return tokens.identity.describe()
 
+    def __reduce__(self) -> Any:
+        # Ray and Tune keep pickles in files; the cluster's processes can open the seal. Elsewhere it is a plain pickle.
+        if token := cluster_token():
+            return _opened, (seal({"variables": dict(self._variables)}, token),)
+        return Credentials, (dict(self._variables),)
+
     def __repr__(self) -> str:
         shown = {modes.ACCOUNT, modes.AUTH_MODE, modes.TENANT, modes.CLIENT, modes.CONTAINER, modes.AUTHORITY}
         parts = [f"{name}={value}" for name, value in sorted(self._variables.items()) if name in shown]
         # fsspec tells instances apart by the text of their arguments, so different secrets must look different.
         digest = hashlib.blake2b(repr(sorted(self._variables.items())).encode(), key=_PROCESS, digest_size=4)
         return f"Credentials({', '.join([*parts, digest.hexdigest()])})"
+
+
+def _opened(text: str) -> Credentials:
+    """The credentials of a sealed pickle; those of the environment where it was sealed for another cluster."""
+    token = cluster_token()
+    try:
+        return Credentials(unseal(text, token)["variables"])
+    except CredentialError:
+        _log.info("a pickle's credentials were sealed for another cluster; this process's own are used")
+        return credentials()
 
 
 def credentials(

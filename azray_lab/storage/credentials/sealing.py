@@ -16,12 +16,11 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from azray_lab.errors import CredentialError
-
-VARIABLE = "AZRAY_SEALED"
-"""The environment variable that carries a seal."""
+from azray_lab.spec import settings
 
 _LABEL = b"azray-lab seal 1"
 
@@ -46,6 +45,20 @@ def unseal(text: str, token: str) -> dict[str, Any]:
         ) from error
     values: dict[str, Any] = json.loads(opened)
     return values
+
+
+def cluster_token() -> str:
+    """The token of the cluster that this process is connected to or runs on; empty when there is none.
+
+    Ray's own variables; `Cluster.connect` sets them, and every process of a cluster has them.
+    """
+    if token := settings.variable("RAY_AUTH_TOKEN"):
+        return token
+    path = settings.variable("RAY_AUTH_TOKEN_PATH")
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except OSError:  # the cluster was ended, and its token with it
+        return ""
 
 
 def _cipher(token: str) -> Any:
