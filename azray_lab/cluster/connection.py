@@ -16,7 +16,8 @@ from azray_lab.targets.base import Endpoint, Handle, read_token
 
 _log = logging.getLogger("azray_lab")
 _AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_USAGE_STATS_ENABLED")
-# Ray keeps with each actor and task where it was made, so that `azray gpus` can name the cell; free as far as measured.
+# Ray keeps with each actor and task where it was made, so that `azray gpus` can name the cell. With
+# 2,000 calls of an actor no difference was seen above the noise (2,400 to 4,000 calls a second with and without).
 _SITES = "RAY_record_task_actor_creation_sites"
 _POLL_SECONDS = 1.0
 _lock = threading.RLock()
