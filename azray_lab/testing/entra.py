@@ -199,7 +199,13 @@ def _certificate(name: str, issuer: tuple[Any, Any] | None) -> tuple[Any, Any]:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
     )
-    if issuer:
+    if issuer is None:  # Python 3.13 looks for it
+        uses = dict.fromkeys(
+            ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"), False
+        )
+        uses |= dict.fromkeys(("key_agreement", "encipher_only", "decipher_only"), False)
+        built = built.add_extension(x509.KeyUsage(**uses, key_cert_sign=True, crl_sign=True), critical=True)
+    else:
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
         built = built.add_extension(names, critical=False)
     return key, built.sign(ca_key, hashes.SHA256())
