@@ -150,7 +150,8 @@ def make_room(base: Path, needed: int, room: int, in_use: Iterable[Path]) -> Non
 
 def show(source: Path, path: str, environ: Mapping[str, str]) -> bool:
     """Makes `source` appear read-only at the empty folder `path`: a bind mount, else a link. True for a link."""
-    if os.geteuid() == 0:
+    path_variable = environ.get("PATH", os.defpath)
+    if os.geteuid() == 0 and all(shutil.which(name, path=path_variable) for name in ("mount", "umount")):
         done = program.run(["mount", "--bind", str(source), path], environ, _MOUNT_SECONDS)
         if done.code == 0:
             done = program.run(["mount", "-o", "remount,bind,ro", path], environ, _MOUNT_SECONDS)

@@ -160,6 +160,23 @@ def test_a_copy_that_was_taken_away_is_brought_back(container: Container, mounte
     assert (path / "a").read_text() == "1"
 
 
+def test_who_may_not_bind_gets_a_link(container: Container, mounted: Any, tmp_path: Path):
+    """Without the right, or the program, to mount, a link shows the copy; it goes as a bind mount would."""
+    mounts, path, mount = mounted
+    container.put(a="1")
+    mounts.environ["PATH"] = str(tmp_path)
+    assert mount(engine="hydrate").linked
+    assert path.is_symlink()
+    assert (path / "a").read_text() == "1"
+    assert [one.state for one in mounts if one.owners] == ["mounted"]
+    _take_away(path)
+    assert [one.state for one in mounts if one.owners] == ["gone"]
+    Operation[Any]("mend").run(lambda work: mounts.mend(str(path), work))
+    assert (path / "a").read_text() == "1"
+    assert Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
+    assert not path.exists()
+
+
 def _take_away(path: Path) -> None:
     import subprocess
 
