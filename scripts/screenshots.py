@@ -79,7 +79,7 @@ def main(parts: list[str]) -> None:
             shutil.copy(EXECUTED, work / "quickstart.ipynb")
         with (
             run_jupyterlab(work, home / "state") as lab,
-            open_browser(lab, viewport=SIZE, device_scale_factor=1.5) as browser,
+            open_browser(lab, viewport=SIZE, device_scale_factor=1.5, reduced_motion="reduce") as browser,
         ):
             try:
                 for part in parts:

@@ -26,7 +26,8 @@ def browser(chromium: str, azray_home: Path) -> Iterator[Browser]:
         folder.mkdir()
         state.mkdir()
         try:
-            with run_jupyterlab(folder, state) as lab, open_browser(lab) as opened:
+            # Without a GPU each moving thing costs the processor that the cluster needs.
+            with run_jupyterlab(folder, state) as lab, open_browser(lab, reduced_motion="reduce") as opened:
                 yield opened
         finally:
             for cluster in azray_lab.clusters():
