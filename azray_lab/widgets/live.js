@@ -142,7 +142,7 @@ function make(tag, attributes = {}, ...children) {
     : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== null && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== undefined && value !== null && value !== false) node.setAttribute(name, written(name, value));
   }
   node.append(...children);
   return node;
@@ -155,7 +155,12 @@ function put(node, text) {
 function attribute(node, name, value) {
   if (value === null || value === undefined || value === false) {
     if (node.hasAttribute(name)) node.removeAttribute(name);
-  } else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? "" : value);
+  } else if (node.getAttribute(name) !== written(name, value)) node.setAttribute(name, written(name, value));
+}
+
+// Only HTML's own switches are empty when they are on; aria and data attributes have words.
+function written(name, value) {
+  return value === true && !name.includes("-") ? "" : String(value);
 }
 
 // Keeps the element of each key, so that focus and scroll stay; `fill(element, item)` brings it up to date.
