@@ -70,10 +70,21 @@ CASES = (
 
 def ours(job: str, folder: Path) -> Callable[[], object]:
     """Our engine."""
+    # What it loads at its first request, as nobody's imports are counted.
+    import html
+    import http.client
+    import random
+    import ssl
+    import urllib.request
+
+    import obstore.store
+
     from azray_lab import blob
+    from azray_lab.storage import copying, routes
     from azray_lab.storage.engine import engine_for
     from azray_lab.storage.uri import BlobUri
 
+    del html, http, random, ssl, urllib, obstore, copying, routes
     engine = engine_for(BlobUri.parse("az://data"))
     data = bytes(LARGE) if job == "up" else b""
     jobs: dict[str, Callable[[], object]] = {
@@ -90,7 +101,9 @@ def sdk(job: str, folder: Path) -> Callable[[], object]:
     """azure-storage-blob, synchronous, with threads for many blobs and its own parallel ranges for a large one."""
     from azure.storage.blob import BlobServiceClient
 
-    service = BlobServiceClient.from_connection_string(os.environ["AZURE_STORAGE_CONNECTION_STRING"])
+    # requests, on which it stands, does not read SSL_CERT_FILE.
+    trust = {"connection_verify": os.environ["SSL_CERT_FILE"]} if "SSL_CERT_FILE" in os.environ else {}
+    service = BlobServiceClient.from_connection_string(os.environ["AZURE_STORAGE_CONNECTION_STRING"], **trust)
     container = service.get_container_client("data")
     data = bytes(LARGE) if job == "up" else b""
 
@@ -275,9 +288,9 @@ def door(rounds: int) -> None:
             subprocess.run([sys.executable, "-c", code], check=True)
             values.append(time.perf_counter() - began)
     bare, full = (statistics.median(values) * 1000 for values in walls.values())
-    print(
-        f"import of the door {full - bare:.1f} ms over bare Python  target <= 40 ms: {'met' if full - bare <= 40 else 'MISSED'}"
-    )  # noqa: PLR2004, E501
+    cost, most = full - bare, 40
+    verdict = "met" if cost <= most else "MISSED"
+    print(f"import of the door {cost:.1f} ms over bare Python  target <= {most} ms: {verdict}")
 
 
 def main() -> int:
