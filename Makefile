@@ -47,7 +47,7 @@ format: $(DEV) ## Mends what lint and format can mend
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format --quiet .
 
 bench: $(DEV) ## Prints the figures that the docs give, measured here
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+	@for script in benchmarks/bench_*.py benchmarks/blob.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 docs: $(DEV) ## Builds the documentation into build/docs/
 	@$(BIN)/mkdocs build --quiet --strict --site-dir build/docs && echo "build/docs/index.html"
