@@ -21,7 +21,7 @@ import pytest
 from azray_lab.errors import UnknownNameError
 from azray_lab.operation import Operation
 from azray_lab.spec.models import ClusterSpec
-from azray_lab.targets.base import Amount, Handle, Target
+from azray_lab.targets.base import Amount, Handle, NodeUsage, Target
 
 
 class Kept:
@@ -132,10 +132,12 @@ class TargetContract:
     def test_usage_tells_of_every_node(self, target: Target, kept: Kept) -> None:
         """Each node reports its CPUs, memory and object store; memory of one machine counts once in the sum."""
         deadline = time.monotonic() + 60
-        while (found := target.usage(kept.last)).total("memory") is None or found.total("cpu") is None:
-            assert time.monotonic() < deadline, "no node has reported what it uses"
+        found, nodes = target.usage(kept.last), dict[str, NodeUsage]()
+        while len(nodes) < 2 or not all(n.cpu and n.memory and n.object_store for n in nodes.values()):
+            assert time.monotonic() < deadline, f"not every node has reported what it uses: {nodes}"
             time.sleep(0.2)
-        nodes = {node.name: node for node in found.nodes}
+            found = target.usage(kept.last)
+            nodes = {node.name: node for node in found.nodes}
         assert set(nodes) == {"head", "worker-1"}
         assert found.total("cpu") == Amount(0.0, sum(n.resources["CPU"] for n in target.status(kept.last).nodes))
         for node in nodes.values():

@@ -44,5 +44,6 @@ def _memory(values: list[float] | None) -> Amount | None:
 
 
 def _store(raylet: dict[str, Any]) -> Amount | None:
-    used, free = raylet.get("objectStoreUsedMemory"), raylet.get("objectStoreAvailableMemory")
-    return None if used is None or free is None else Amount(float(used), float(used) + float(free))
+    # Both are zero before the node's first report.
+    used, free = float(raylet.get("objectStoreUsedMemory") or 0), float(raylet.get("objectStoreAvailableMemory") or 0)
+    return Amount(used, used + free) if used + free else None
