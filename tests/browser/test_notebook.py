@@ -66,16 +66,18 @@ def test_a_cluster_comes_and_goes_in_the_browser(notebook: Notebook):
     notebook.run(UP)
     notebook.finish(UP, SECONDS)
     _until(lambda: re.search(r"\braylet\b", notebook.text(UP)))
-    assert "done after" not in notebook.text(UP), "the first stages were shown only when all was over"
+    assert " took " not in notebook.text(UP), "the first stages were shown only when all was over"
     notebook.run(BESIDE)
     notebook.finish(BESIDE, SECONDS)
     assert notebook.text(BESIDE) == "42"
 
     notebook.run(SHOW)
-    _until(lambda: "done after" in notebook.text(UP))
+    _until(lambda: f"up {CLUSTER} took " in notebook.text(UP))
     notebook.finish(SHOW, SECONDS)
-    assert f"{CLUSTER}: running" in notebook.text(SHOW)
-    assert _rows(notebook.output(SHOW)) == {"head": "running", "worker-1": "running"}
+    card = notebook.output(SHOW).locator(".az-card")
+    _until(lambda: "running" in card.locator(".az-head").inner_text())
+    card.locator("summary", has_text="Nodes").click()
+    _until(lambda: _rows(card) == {"head": "running", "worker-1": "running"})
 
     notebook.run(TYPO)
     notebook.finish(TYPO, SECONDS)
@@ -120,13 +122,13 @@ def _offered(items: Locator) -> set[str]:
     return {lines[1] for lines in map(str.splitlines, items.all_inner_texts()) if len(lines) > 1}
 
 
-def _rows(output: Locator) -> dict[str, str]:
+def _rows(card: Locator) -> dict[str, str]:
     """The nodes in the table of a cluster, each with its state; found by the table's headings, as a reader does."""
-    table = output.locator("table").last
+    table = card.get_by_role("table", name="Nodes")
     headings = [heading.lower() for heading in table.locator("thead th").all_inner_texts()]
     found = {}
     for row in table.locator("tbody tr").all():
-        cells = dict(zip(headings, row.locator("th, td").all_inner_texts(), strict=True))
+        cells = dict(zip(headings, [text.strip() for text in row.locator("th, td").all_inner_texts()], strict=True))
         found[cells["node"]] = cells["state"]
     return found
 
