@@ -224,7 +224,8 @@ def mend_operation(environ: Mapping[str, str] | None = None) -> Task[Table]:
 def explain(uri: str | BlobUri, path: str | Path, **how: Any) -> View:
     """How `mount` with the same arguments would do it, with the reason of each value; mounts nothing.
 
-    Looks at the data as `mount` does (at most a second). Takes what `mount` takes, but `timeout` and `environ`.
+    Also where blobfuse2 does not work; then it says why not. Looks at the data as `mount` does (at most a second).
+    Takes what `mount` takes, but `timeout` and `environ`.
     """
     from azray_lab.storage.blobfuse.config import check_override
     from azray_lab.storage.blobfuse.request import Request
@@ -236,14 +237,16 @@ def explain(uri: str | BlobUri, path: str | Path, **how: Any) -> View:
     how.pop("cache", None)
     wanted = Request(BlobUri.parse(uri), str(path), profile, overrides=options, cache=cache, **how)
     door = _mounts(None)
-    record = door.plan(wanted)
+    record = door.plan(wanted, anyway=True)
+    problem = door.obstacle() if record.engine == "blobfuse2" else None
     rows = [(s.key, str(s.value), s.reason) for s in door.explain(record)]
     columns = ("setting", "value", "because")
     head = f"{record.uri} at {record.path}: {record.engine}, because: {record.why}"
+    head += f" (but not here: {problem})" if problem else ""
     lines = aligned([[c.upper() for c in columns], *rows]) if rows else []
     text = "\n".join([head, *(f"  {line}" for line in lines)])
     settings = [dict(zip(columns, row, strict=True)) for row in rows]
-    data = {**record.to_dict(), "settings": settings}
+    data = {**record.to_dict(), "settings": settings, "obstacle": str(problem) if problem else None}
     return View(data, text, frame(f"<p>{escape(head)}</p>{table_html('settings', columns, rows) if rows else ''}"))
 
 

@@ -232,21 +232,6 @@ class ClusterStatus:
 
 
 @dataclass(frozen=True)
-class PlannedNode:
-    """A node as `up` would start it."""
-
-    name: str
-    group: str
-    resources: Mapping[str, float]
-    labels: Mapping[str, str]
-    command: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class TargetPlan:
-    """What `up` would create: `nodes`, the exact `bodies` (commands or requests), notes, and what stands against it."""
-
-@dataclass(frozen=True)
 class Amount:
     """How much of something is in use: CPUs and GPUs as counts, memory in bytes."""
 
@@ -291,6 +276,21 @@ class Usage:
         """The usage as plain JSON."""
         return dataclasses.asdict(self)
 
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """A node as `up` would start it."""
+
+    name: str
+    group: str
+    resources: Mapping[str, float]
+    labels: Mapping[str, str]
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TargetPlan:
+    """What `up` would create: `nodes`, the exact `bodies` (commands or requests), notes, and what stands against it."""
 
     nodes: tuple[PlannedNode, ...]
     notes: tuple[str, ...] = ()

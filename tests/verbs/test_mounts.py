@@ -80,6 +80,16 @@ def test_explain_says_what_would_be_done_and_mounts_nothing(azray: Azray, tmp_pa
     assert all(setting["because"] for setting in data["settings"])
 
 
+def test_explain_works_without_blobfuse2_and_says_that_it_is_missing(azray: Azray, tmp_path: Path):
+    """Where the program is not on PATH the settings are shown all the same, and why `mount` would fail."""
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    done = azray("mount", "az://data/set", "m", "-p", "checkpoints", "--explain", PATH=str(empty))
+    assert done.returncode == 0, done.stderr
+    assert "not here: blobfuse2 is not installed" in done.stdout
+    assert "azstorage.block-size-mb" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -66,11 +66,18 @@ class Mounts:
                 raise
             return record
 
-    def plan(self, wanted: Request, operation: Operation[Any] | None = None) -> Record:
-        """The mount as it would be made, with the engine chosen; at most a second of listing, and nothing is made."""
+    def obstacle(self) -> AzRayError | None:
+        """Why blobfuse2 cannot work here; None when nothing is in the way."""
+        return request.obstacle(self.environ, self._device)
+
+    def plan(self, wanted: Request, operation: Operation[Any] | None = None, *, anyway: bool = False) -> Record:
+        """The mount as it would be made, with the engine chosen; at most a second of listing, and nothing is made.
+
+        `anyway`: as it would be on a machine like this one on which blobfuse2 works, where it does not here.
+        """
         path = place(wanted.path)
         folder = self.records.folder(path)
-        chosen = self._choose(wanted, operation)
+        chosen = self._choose(wanted, operation, None if anyway and wanted.fallback != "copy" else self.obstacle())
         record = Record(
             uri=str(wanted.uri), path=path, profile=wanted.profile, engine=chosen.engine, created=time.time(),
             why=chosen.why, small=chosen.small, access=chosen.access, allow_other=wanted.allow_other,
@@ -86,12 +93,12 @@ class Mounts:
         """Every setting of blobfuse2 for that mount with its reason; none for a copy."""
         return [] if record.engine == "hydrate" else settings_of(record, self._capacity(record))
 
-    def _choose(self, wanted: Request, operation: Operation[Any] | None) -> Choice:
+    def _choose(self, wanted: Request, operation: Operation[Any] | None, problem: AzRayError | None) -> Choice:
         seen = None
         if wanted.profile in {"dataset", "models"}:
             seen = request.look(blobs.listed(wanted.uri, self.environ))
         room = self._room(Path(wanted.cache) if wanted.cache else self.records.root)
-        chosen = request.choose(wanted, seen, room, request.obstacle(self.environ, self._device))
+        chosen = request.choose(wanted, seen, room, problem)
         if operation is not None:
             operation.note(f"{chosen.engine}: {chosen.why}", engine=chosen.engine)
         return chosen
