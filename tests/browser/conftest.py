@@ -28,7 +28,6 @@ def browser(chromium: str, azray_home: Path) -> Iterator[Browser]:
         try:
             # Without a GPU each moving thing costs the processor that the cluster needs.
             with run_jupyterlab(folder, state) as lab, open_browser(lab, reduced_motion="reduce") as opened:
-                opened.page.set_default_timeout(20_000)
                 yield opened
         finally:
             for cluster in azray_lab.clusters():
