@@ -175,16 +175,22 @@ def text_of(setting: Setting, value: Any) -> str:
         return "\n".join(f"{_key_text(key)}: {_item_text(setting, inner)}" for key, inner in value.items())
     if setting.kind == "list":
         return value if isinstance(value, str) else ", ".join(map(str, value))
-    return str(value) if fields.takes_text(setting.annotation) else flow(value)
+    return str(value) if fields.takes_text(setting.annotation) else _line(value)
 
 
 def _key_text(key: str) -> str:
     return key if _PLAIN_KEY.fullmatch(key) else json.dumps(key)
 
 
+def _line(value: Any) -> str:
+    """A value as YAML on one line; text with line ends in JSON's form, which YAML reads as well."""
+    text = flow(value)
+    return text if text.isprintable() else json.dumps(value)
+
+
 def _item_text(setting: Setting, value: Any) -> str:
     if not fields.takes_text(fields.child(setting.annotation, "")):
-        return flow(value)
+        return _line(value)
     return value if _PLAIN.fullmatch(value) else json.dumps(value)
 
 

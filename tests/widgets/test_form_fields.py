@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
@@ -131,6 +131,7 @@ def test_a_mapping_of_texts_reads_as_it_was_written(values):
 
 
 @settings(deadline=None)
+@example({"a": "\n", "b": "x\x85'"})
 @given(st.dictionaries(_keys, _integers | st.booleans() | st.text(max_size=8), max_size=4))
 def test_a_mapping_of_any_scalars_reads_as_it_was_written(values):
     """Numbers stay numbers and texts that look like numbers stay texts."""
