@@ -40,6 +40,12 @@ class Card {
     this.extend = button(say("lease.extend"), say("lease.extend.help"), send("extend"));
     this.workers = make("input", { type: "number", min: 0, max: 10000, step: 1, id: `${id}-workers`, class: "az-number" });
     this.workers.addEventListener("input", () => (this.edited = true));
+    // JupyterLab keeps a browser from submitting a form by Enter.
+    this.workers.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      this.scaling.requestSubmit();
+    });
     this.scale = make("button", { type: "submit", class: "az-button" }, say("scale"));
     this.scaling = make("form", { class: "az-form" },
       make("label", { for: `${id}-workers` }, say("scale.workers")), this.workers, this.scale);

@@ -69,20 +69,20 @@ def card(notebook: Notebook, cell: int) -> Locator:
 
 def says(shown: Locator, *words: str) -> None:
     """Waits until the card says all these words, told by their order of appearance or not."""
-    until(lambda: all(word in shown.inner_text() for word in words), f"{words} in:\n{shown.inner_text()}")
+    until(lambda: all(word in shown.inner_text() for word in words), lambda: f"{words} in:\n{shown.inner_text()}")
 
 
 def state(shown: Locator, *words: str) -> None:
     """Waits until the card's own state is one of these words."""
     badge = shown.locator(".az-head .az-state")
-    until(lambda: badge.inner_text().strip() in words, f"{words} instead of {badge.inner_text()}")
+    until(lambda: badge.inner_text().strip() in words, lambda: f"{words} instead of {badge.inner_text()}")
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Waits for the browser."""
+def until(condition: Callable[[], object], what: str | Callable[[], str]) -> None:
+    """Waits for the browser; `what` may be asked when the wait was in vain."""
     deadline = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
+        assert time.monotonic() < deadline, f"waited too long for {what if isinstance(what, str) else what()}"
         time.sleep(0.05)
 
 
