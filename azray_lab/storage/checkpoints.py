@@ -7,7 +7,8 @@
 
 A checkpoint's files lie in a folder of their own, `NAME-XXXXXX/`; it is there for readers when `_complete/N-NAME.json`
 is, which is written last and says which files of which size and version belong to it. So an upload that is killed
-leaves nothing that anybody reads. One process writes to one place; any number read.
+leaves nothing that anybody reads. `_started/NAME-XXXXXX`, which is written first and removed last, tells what is ours:
+nothing else beside it is ever removed. One process writes to one place; any number read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from azray_lab.storage.engine import Engine
 
 _COMPLETE = "_complete"
+_STARTED = "_started"
 _VERSION = 1
 # A writer that was killed leaves files that no reader sees; they are removed when nobody can still be at it.
 _LEFTOVER = timedelta(hours=1)
@@ -114,21 +116,24 @@ class Checkpoints:
     def saving(self, name: str, **facts: Any) -> Iterator[Path]:
         """A local folder to write a checkpoint into; its upload begins at the end of the block, in the background.
 
-        An error inside the block drops it. What went wrong with the upload before is raised here (StorageError,
-        CredentialError), as is waited for it to end. `facts` (plain JSON) come back with `Saved`.
+        An error inside the block drops it. The upload before is waited for; what went wrong with it is raised here
+        (StorageError, CredentialError), while this one is uploaded all the same. `facts` (plain JSON) come back with
+        `Saved`.
         """
         _check(name)
         folder = Path(tempfile.mkdtemp(prefix="azray-checkpoint-", dir=self._scratch))
         try:
             yield folder
-            self.wait()
+            if self._worker is None:
+                # Not a daemon: when the program ends it is waited for.
+                self._worker = ThreadPoolExecutor(1, thread_name_prefix="azray-checkpoint")
+            upload = self._worker.submit(self._upload, folder, name, facts)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if self._worker is None:
-            # Not a daemon: when the program ends it is waited for.
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="azray-checkpoint")
-        self._pending = self._worker.submit(self._upload, folder, name, facts)
+        before, self._pending = self._pending, upload
+        if before is not None:
+            before.result()
 
     def save(self, folder: str | Path, name: str, **facts: Any) -> None:
         """Saves a copy of an existing local folder, as `saving` does."""
@@ -150,6 +155,7 @@ class Checkpoints:
         engine, container, base = self._place()
         before = self.list()
         target = f"{name}-{secrets.token_hex(3)}"
+        engine.put(container, f"{base}{_STARTED}/{target}", b"")
         files = send_folder(engine, container, f"{base}{target}/", folder)
         saved = Saved(name, max((one.number for one in before), default=0) + 1, target, files, dict(facts))
         text = {"version": _VERSION, "name": name, "folder": target, "files": files, "facts": saved.facts}
@@ -165,23 +171,14 @@ class Checkpoints:
         for one in before:
             if one not in kept:
                 engine.delete(container, f"{base}{_COMPLETE}/{one.number:08d}-{one.name}.json")
-        known = {_COMPLETE, saved.folder, *(one.folder for one in kept)}
-        dropped = {one.folder for one in before if one not in kept}
-        for entry in list(engine.list(container, base, "/")):
-            folder = entry.name.removeprefix(base).rstrip("/")
-            if entry.kind == "folder" and folder not in known:
-                self._remove(engine, container, entry.name, old_only=folder not in dropped)
-
-    @staticmethod
-    def _remove(engine: Engine, container: str, prefix: str, *, old_only: bool) -> None:
-        blobs = list(engine.list(container, prefix))
-        latest = max((one.modified for one in blobs if one.modified), default=None)
-        if old_only and latest is not None and datetime.now(timezone.utc) - latest < _LEFTOVER:
-            return
-        # A child's checkpoints, and whatever else somebody keeps here, are no leftover of ours.
-        if old_only and any(f"/{_COMPLETE}/" in one.name for one in blobs):
-            return
-        engine.delete_many((container, one.name) for one in blobs)
+        known = {saved.folder, *(one.folder for one in kept)}
+        dropped = {one.folder for one in before} - known
+        started = {one.name.rpartition("/")[2]: one.modified for one in engine.list(container, f"{base}{_STARTED}/")}
+        for folder in sorted((dropped | set(started)) - known):
+            blobs = list(engine.list(container, f"{base}{folder}/"))
+            if folder in dropped or _abandoned([started.get(folder), *(one.modified for one in blobs)]):
+                engine.delete_many((container, one.name) for one in blobs)
+                engine.delete(container, f"{base}{_STARTED}/{folder}")
 
     # Reading.
 
@@ -278,6 +275,11 @@ def checkpoints(uri: str | BlobUri = "az://", **options: Any) -> Checkpoints:
     is a local folder for what is being written, by default the system's for temporary files.
     """
     return Checkpoints(uri, **options)
+
+
+def _abandoned(times: Iterable[datetime | None]) -> bool:
+    latest = max((one for one in times if one), default=None)
+    return latest is None or datetime.now(timezone.utc) - latest >= _LEFTOVER
 
 
 def _check(name: str) -> None:

@@ -88,16 +88,17 @@ def test_the_latest_are_kept(place: Checkpoints, tmp_path: Path):
     assert latest is not None
     assert latest.facts == {"step": "b"}
     folders = {blob.removeprefix(place.path).split("/")[1] for blob in _blobs(place)}
-    assert folders == {"_complete", *(one.folder for one in place.list())}
+    assert folders == {"_complete", "_started", *(one.folder for one in place.list())}
     assert place.restore(tmp_path / "none", "a") is None
     assert place.restore(tmp_path / "c", "c") is not None
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_it_is_uploaded(server: BlobServer, tmp_path: Path):
     """The block ends before the upload does; until the end nobody sees the new one; the next one waits."""
     place = checkpoints("az://models/background", environ=server.environment(), scratch=tmp_path)
     _save(place, "first")
-    server.faults({"method": "PUT", "path": "background/second", "stall": 1.0})
+    server.faults({"method": "PUT", "path": "background/second", "stall": 5.0})
     with place.saving("second") as folder:
         _write(folder, "second")
     latest = place.latest()
@@ -137,6 +138,7 @@ def test_a_killed_uploader_leaves_nothing_that_is_read(
     uploader = subprocess.Popen([sys.executable, "-c", _UPLOADER, str(tmp_path)], env=environ)
     try:
         _until(lambda: sum("killed/second" in blob for blob in _blobs(place)) == 21)
+        assert sum("_started/second" in blob for blob in _blobs(place)) == 1
     finally:
         uploader.send_signal(signal.SIGKILL)
         uploader.wait(30)
@@ -149,7 +151,20 @@ def test_a_killed_uploader_leaves_nothing_that_is_read(
     assert sum("killed/second" in blob for blob in _blobs(place)) == 21
     monkeypatch.setattr("azray_lab.storage.checkpoints._LEFTOVER", timedelta(0))
     _save(place, "fourth")
-    assert {blob.split("/")[2].partition("-")[0] for blob in _blobs(place)} == {"_complete", "fourth"}
+    assert {blob.split("/")[2].partition("-")[0] for blob in _blobs(place)} == {"_complete", "_started", "fourth"}
+    assert {blob.rpartition("/")[2].partition("-")[0] for blob in _blobs(place) if "_started" in blob} == {"fourth"}
+
+
+def test_strangers_files_beside_them_stay(place: Checkpoints, monkeypatch: pytest.MonkeyPatch):
+    """However old: only what a save named before it began is removed, also when it is called like a checkpoint."""
+    strangers = [f"{place.path}/data-0a1b2c/train.csv", f"{place.path}/notes/x", f"{place.path}/readme"]
+    for blob in strangers:
+        place._files.pipe_file(blob, b"theirs")
+    monkeypatch.setattr("azray_lab.storage.checkpoints._LEFTOVER", timedelta(0))
+    for name in ("a", "b", "c"):
+        _save(place, name)
+    assert [one.name for one in place.list()] == ["b", "c"]
+    assert set(strangers) <= set(_blobs(place))
 
 
 def _until(check: object) -> None:
@@ -160,17 +175,18 @@ def _until(check: object) -> None:
 
 
 def test_a_failed_upload_is_told_by_the_next_save(server: BlobServer, tmp_path: Path):
-    """The error is not lost in its thread, nothing of it is seen, and the one after it works."""
+    """The error is not lost in its thread, nothing of it is seen, and the next one is uploaded all the same."""
     place = checkpoints("az://models/failing", environ=server.environment(), scratch=tmp_path)
     server.faults({"method": "PUT", "path": "failing/bad", "status": 403, "code": "AuthorizationFailure"})
     with place.saving("bad") as folder:
         _write(folder, "bad")
     with pytest.raises(azray_lab.AzRayError, match=r"403|AuthorizationFailure"), place.saving("next") as folder:
         _write(folder, "next")
+    place.wait()
+    assert [one.name for one in place.list()] == ["next"]
     server.faults()
-    assert place.list() == []
     _save(place, "good")
-    assert [one.name for one in place.list()] == ["good"]
+    assert [one.name for one in place.list()] == ["next", "good"]
     assert list(tmp_path.iterdir()) == []
 
 
