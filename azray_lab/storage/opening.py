@@ -92,6 +92,7 @@ class BlobFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         self._upload: Upload | None = None
         self._sending: list[Future[int]] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._failure: BaseException | None = None
         super().__init__(fs, path, mode, block_size or (RANGE if mode == "rb" else BLOCK), **options)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -118,6 +119,8 @@ class BlobFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         if upload is None:  # pragma: no cover - fsspec initiates first
             return False
         with as_files(self.path):
+            if self._failure is not None:  # without its block the blob would have a hole
+                raise self._failure
             if final and not self.offset and not self._sending:
                 upload.whole(data)
                 return True
@@ -135,8 +138,12 @@ class BlobFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no typ
         self._sending.append(self._pool.submit(upload.write, offset, data))
 
     def _wait(self, left: int) -> None:
-        """Waits until at most `left` blocks are under way; raises what went wrong with one."""
+        """Waits until at most `left` blocks are under way; raises what went wrong with one, now and ever after."""
         while len(self._sending) > left:
-            self._sending.pop(0).result()
+            try:
+                self._sending.pop(0).result()
+            except BaseException as error:
+                self._failure = error
+                raise
         if not left and self._pool is not None:
             self._pool.shutdown()

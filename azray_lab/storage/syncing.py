@@ -15,7 +15,7 @@ from azray_lab.storage.copying import Done, as_action, copy_items
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.landing import local
-from azray_lab.storage.listing import inside
+from azray_lab.storage.listing import inside, missing
 from azray_lab.storage.routes import Route, files_in
 from azray_lab.storage.uri import BlobUri
 
@@ -80,6 +80,10 @@ class Sync:
         """The files to copy, the names on the source's side, and those on the other."""
         there = dict(self._known(self.route.destination, operation))
         here = dict(self._known(self.route.source, operation))
+        source = self.route.source
+        # An empty container is a folder without files; a prefix without any is most likely misspelt.
+        if not here and isinstance(source, BlobUri) and source.path:
+            raise missing(engine_for(source, self.route.environ), source)
         changed = {name for name, known in here.items() if _differs(known, there.get(name))}
         items = list(self.route.items(operation, stop, only=changed)) if changed else []
         return items, set(here), set(there)

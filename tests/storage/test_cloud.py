@@ -12,7 +12,7 @@ import pytest
 
 import azray_lab
 from azray_lab import blob
-from azray_lab.errors import UsageError
+from azray_lab.errors import BlobNotFoundError, UsageError
 from azray_lab.storage.cloud import AzureFileSystem
 
 if TYPE_CHECKING:
@@ -112,6 +112,17 @@ def test_a_sync_removes_only_when_told(tmp_path: Path):
     assert _below(there) == ["a"]
     with pytest.raises(UsageError, match="no folder"):
         blob.sync(tmp_path / "none", "az://data/removing", delete=True)
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_sync_from_a_folder_that_is_not_there(tmp_path: Path, delete: bool):
+    """A misspelt source removes nothing: it is an error, also when it is only planned."""
+    there = _tree(tmp_path / "there", a="1")
+    with pytest.raises(BlobNotFoundError, match="az://data/misspelt"):
+        blob.sync("az://data/misspelt", there, delete=delete).run()
+    with pytest.raises(BlobNotFoundError, match="az://data/misspelt"):
+        blob.planned_sync("az://data/misspelt", there, delete=delete)
+    assert _below(there) == ["a"]
 
 
 def test_more_files_than_are_kept_are_listed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -20,7 +20,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 import azray_lab
 from azray_lab import blob
-from azray_lab.errors import StorageError, UsageError
+from azray_lab.errors import CredentialError, StorageError, UsageError
 from azray_lab.storage.credentials import Account, credentials
 from azray_lab.storage.filesystem import BlobFileSystem, filesystem, take_over
 from azray_lab.storage.uri import BlobUri
@@ -221,6 +221,38 @@ def test_a_file_that_fails_leaves_nothing(files: AbstractFileSystem):
     with pytest.raises(RuntimeError, match="half way"):
         fail(3)
     assert files.cat_file("data/half") == b"old"
+
+
+def test_a_failed_block_leaves_the_old_blob(on_counted: AbstractFileSystem, counted: BlobServer):
+    """Told by the write that finds it and again by `close`, however many blocks came after it: never with a hole."""
+    on_counted.pipe_file("data/whole", b"old")
+    rule = {"method": "PUT", "path": "comp=block&", "status": 403, "code": "AuthorizationFailure", "times": 1}
+    counted.faults(rule)
+    file = on_counted.open("data/whole", "wb", block_size=2**18)
+
+    def write() -> None:
+        for _ in range(8):
+            file.write(bytes(2**18))
+
+    with pytest.raises(CredentialError):
+        write()
+    with pytest.raises(CredentialError):
+        file.close()
+    assert "PUT blocklist" not in counted.counts()
+    assert on_counted.cat_file("data/whole") == b"old"
+
+
+def test_an_upload_with_a_hole_is_not_committed(on_counted: AbstractFileSystem, counted: BlobServer):
+    """The engine looks at the parts before it makes the blob of them."""
+    upload = on_counted.engine("data").upload("data", "hole")
+    upload.write(0, b"12")
+    upload.write(3, b"4")
+    with pytest.raises(StorageError, match="end at byte 2, the next one begins at 3"):
+        upload.finish()
+    upload.write(2, b"3")
+    upload.finish()
+    assert on_counted.cat_file("data/hole") == b"1234"
+    del counted
 
 
 def test_a_blob_that_changes_while_it_is_read_is_an_error(files: AbstractFileSystem):

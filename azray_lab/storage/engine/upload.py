@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from azray_lab.errors import StorageError
+
 if TYPE_CHECKING:
     from azray_lab.storage.engine.model import Entry
     from azray_lab.storage.engine.wire import Wire
@@ -36,10 +38,22 @@ class Upload:
         return len(data)
 
     def finish(self, md5: str = "") -> Entry:
-        """Makes the blob of all parts, by their offsets. One request."""
+        """Makes the blob of all parts, by their offsets; StorageError where one is missing. One request."""
+        self._check_whole()
         headers = {**self._headers, **({"x-ms-blob-content-md5": md5} if md5 else {})}
         blocks = [self._block(offset) for offset in sorted(self._sizes)]
         return self._wire.commit(*self._place, blocks, sum(self._sizes.values()), headers)
+
+    def _check_whole(self) -> None:
+        end = 0
+        for offset, size in sorted(self._sizes.items()):
+            if offset != end:
+                raise StorageError(
+                    f"{self._wire.place(*self._place)} was not written",
+                    cause=f"the parts sent end at byte {end}, the next one begins at {offset}",
+                    next_step="write it again",
+                )
+            end = offset + size
 
     def _block(self, offset: int) -> str:
         return base64.b64encode(f"{self._mark}{offset:016d}".encode()).decode()
