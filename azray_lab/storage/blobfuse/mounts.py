@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOUNT_SECONDS = 60.0
 WAIT_SECONDS = 30.0
+# Below a cache folder of the user's own: copies lie beside each other there.
+_COPIES = "azray-copies"
 _STALE = 107  # ENOTCONN: "Transport endpoint is not connected"
 
 
@@ -76,18 +78,20 @@ class Mounts:
         `anyway`: as it would be on a machine like this one on which blobfuse2 works, where it does not here.
         """
         path = place(wanted.path)
-        folder = self.records.folder(path)
         chosen = self._choose(wanted, operation, None if anyway and wanted.fallback != "copy" else self.obstacle())
         record = Record(
             uri=str(wanted.uri), path=path, profile=wanted.profile, engine=chosen.engine, created=time.time(),
             why=chosen.why, small=chosen.small, access=chosen.access, allow_other=wanted.allow_other,
             read_only=wanted.only_read or chosen.engine == "hydrate", overrides=dict(wanted.overrides),
-            cache=wanted.cache or str(folder.cache), owners=(wanted.owner,),
+            cache=str(self.records.cache(path, wanted.cache)), owners=(wanted.owner,),
         )  # fmt: skip
         if chosen.engine == "hydrate":
-            base = Path(wanted.cache) if wanted.cache else self.records.root.parent / "copies"
-            return record.but(cache=str(Copy.of(base, record.uri).root))
+            return self._copied(record, wanted)
         return record
+
+    def _copied(self, record: Record, wanted: Request) -> Record:
+        base = Path(wanted.cache) / _COPIES if wanted.cache else self.records.root.parent / "copies"
+        return record.but(engine="hydrate", read_only=True, cache=str(Copy.of(base, record.uri).root))
 
     def explain(self, record: Record) -> list[Setting]:
         """Every setting of blobfuse2 for that mount with its reason; none for a copy."""
@@ -174,9 +178,7 @@ class Mounts:
                 return done
         why = f"a read-only copy, because {problem.message}: {problem.cause}"
         operation.note(why)
-        base = self.records.root.parent / "copies"
-        copy = record.but(engine="hydrate", why=why, read_only=True, cache=str(Copy.of(base, record.uri).root))
-        return self._copy(copy, wanted, operation)
+        return self._copy(self._copied(record, wanted).but(why=why), wanted, operation)
 
     def _daemon(self, record: Record) -> Daemon:
         return Daemon(record, self.records.folder(record.path), self.environ, self._table)
@@ -276,7 +278,7 @@ class Mounts:
             raise MountError(
                 f"{record.path} is still mounted", next_step=f"as root: umount -l {record.path}", path=record.path
             )
-        self.records.folder(record.path).remove()
+        self.records.forget(record)
         _unmake(record.path, made=record.made)
 
     # Looking, mending.

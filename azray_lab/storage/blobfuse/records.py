@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Engine = Literal["blobfuse2", "hydrate"]
 USER = "user"
+# Below a cache folder of the user's own: what is ours there, and may be emptied.
+_CACHES = "azray-mounts"
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,18 @@ class Records:
     def get(self, path: str) -> Record | None:
         """The record of the mount at `path`."""
         return self.folder(path).read()
+
+    def cache(self, path: str, chosen: str = "") -> Path:
+        """Where blobfuse2 keeps files of the mount at `path`: below the folder `chosen`, else in the mount's own."""
+        folder = self.folder(path)
+        return Path(chosen) / _CACHES / folder.root.name if chosen else folder.cache
+
+    def forget(self, record: Record) -> None:
+        """Removes the mount's folder and its cache; never what else lies in a cache folder of the user's own."""
+        cache = Path(record.cache)
+        if record.engine == "blobfuse2" and cache.parent.name == _CACHES and cache.exists():
+            shutil.rmtree(cache)
+        self.folder(record.path).remove()
 
     def __iter__(self) -> Iterator[Record]:
         for folder in sorted(self.root.glob("*/")):

@@ -113,6 +113,14 @@ def test_room_is_made_by_what_nobody_uses(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["used"]
 
 
+def test_room_is_never_made_by_what_is_not_a_copy(tmp_path: Path):
+    """A folder without our journal is somebody's own: it stays, whatever is missing."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "one.jpg").write_text("x")
+    make_room(tmp_path, 10**9, 0, [])
+    assert (tmp_path / "photos" / "one.jpg").read_text() == "x"
+
+
 @pytest.fixture
 def mounted(container: Container, tmp_path: Path) -> Iterator[tuple[Mounts, Path, Callable[..., Any]]]:
     """Mounts of a home of their own; what is mounted at the end is taken away."""
@@ -146,6 +154,18 @@ def test_a_data_set_of_small_files_is_a_copy_at_the_path(container: Container, m
     assert Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
     assert not path.exists()
     assert not [one for one in mounts if one.owners]
+
+
+def test_copies_lie_below_the_cache_folder_beside_what_is_there(container: Container, mounted: Any, tmp_path: Path):
+    """With `--cache` the copy is in a folder of ours in it; a file and a folder of somebody's survive."""
+    mounts, path, mount = mounted
+    container.put(a="1")
+    (tmp_path / "nvme" / "mine").mkdir(parents=True)
+    (tmp_path / "nvme" / "note.txt").write_text("mine")
+    record = mount(engine="hydrate", cache=str(tmp_path / "nvme"))
+    assert Path(record.cache).parent == tmp_path / "nvme" / "azray-copies"
+    assert Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
+    assert sorted(one.name for one in (tmp_path / "nvme").iterdir()) == ["azray-copies", "mine", "note.txt"]
 
 
 def test_a_copy_that_was_taken_away_is_brought_back(container: Container, mounted: Any):

@@ -153,6 +153,26 @@ def test_two_mounts_of_one_container_do_not_clash(stage):
     assert stage.unmount("n")
 
 
+def test_a_cache_folder_is_shared_and_keeps_what_is_in_it(stage):
+    """Two mounts with one `--cache` have places of their own below it; foreign files and folders are never touched."""
+    cache = stage.folder / "nvme"
+    (cache / "mine").mkdir(parents=True)
+    (cache / "mine" / "thesis.txt").write_text("years")
+    (cache / "note.txt").write_text("mine, too")
+    used = []
+    for path in ("m", "n"):
+        stage.mount(path=path, cache=str(cache))
+        used.append(Path(stage.seen["config"]["file_cache"]["path"]))
+    assert used[0] != used[1]
+    assert {place.parent for place in used} == {cache / "azray-mounts"}
+    assert stage.unmount("m")
+    assert [place.exists() for place in used] == [False, True]
+    assert stage.unmount("n")
+    assert (cache / "mine" / "thesis.txt").read_text() == "years"
+    assert (cache / "note.txt").read_text() == "mine, too"
+    assert not used[1].exists()
+
+
 def test_an_open_file_is_waited_for_and_named(stage):
     """While this process has a file below it open, `unmount` says which and by whom, and it stays mounted."""
     stage.mount()
