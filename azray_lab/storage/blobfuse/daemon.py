@@ -136,18 +136,23 @@ class Daemon:
                 next_step=f"azray unmount {self.record.path} --lazy", path=self.record.path,
             )  # fmt: skip
         if not lazy:
-            operation.wait_for(
-                lambda: not program.serving(self.record.path),
-                reason=f"blobfuse2 is writing what it holds of {self.record.path}",
-                seconds=_GONE_SECONDS,
-                next_step="azray mounts",
-            )
+            self.wait(operation)
+
+    def wait(self, operation: Operation[Any], seconds: float = _GONE_SECONDS) -> None:
+        """Waits until the daemon has ended, which is when all is written; DeadlineError after `seconds`."""
+        operation.wait_for(
+            lambda: not program.serving(self.record.path),
+            reason=f"blobfuse2 is writing what it holds of {self.record.path}",
+            seconds=seconds,
+            next_step="close what is open, and wait until azray mounts no longer lists it",
+        )
 
     def wipe(self) -> None:
         """Ends the daemon at once and takes the mount out of the tree; for what is dead, silent or failed."""
         program.kill(self.record.path)
         if mountinfo.at(self.record.path, self._table) is not None:
             program.detach(self.record.path, self._environ)
+        program.ended(self.record.path)
 
 
 def _started(pid: int) -> float:

@@ -15,7 +15,7 @@ from azray_lab.storage.blobfuse import causes, mountinfo, probe, program
 if TYPE_CHECKING:
     from azray_lab.storage.blobfuse.records import Folder, Record
 
-State = Literal["mounted", "silent", "stale", "gone"]
+State = Literal["mounted", "silent", "stale", "gone", "ending"]
 # The kernel's own count of a FUSE connection's requests (Documentation/filesystems/fuse.rst).
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
 _SCAN_SECONDS = 0.2
@@ -26,8 +26,9 @@ class Health:
     """A mount as it is. `since` is in seconds since 1970, sizes are in bytes.
 
     `state`: `mounted` answers; `silent` does not, but its process lives; `stale` has lost its process; `gone` is no
-    longer in the kernel's table. `cache` is the disk it uses, `memory` that of its process, `waiting` the requests of
-    programs that it has not answered yet, `errors` how many its log holds.
+    longer in the kernel's table; `ending` is not either, but its process lives and writes what was open. `cache` is the
+    disk it uses, `memory` that of its process, `waiting` the requests of programs that it has not answered yet,
+    `errors` how many its log holds.
     """
 
     path: str
@@ -82,11 +83,14 @@ def state_of(record: Record, table: Path = mountinfo.TABLE) -> tuple[State, str]
         linked = Path(record.path).is_symlink()
         return ("mounted", "") if linked else ("gone", "the link to the copy is gone")
     if mountinfo.at(record.path, table) is None:
+        writes = record.engine == "blobfuse2" and program.serving(record.path)
+        if writes:
+            return "ending", "what was open is still being written"
         return "gone", "the kernel lists no mount there"
     answer = probe.answers(record.path)
     if answer.ok:
         return "mounted", ""
-    if not answer.silent:
+    if answer.number == probe.LOST:
         return "stale", answer.error
     lives = program.alive(record.pid, record.started) if record.pid else bool(program.serving(record.path))
     return ("silent", f"{answer.error}, but its process lives") if lives else ("stale", answer.error)

@@ -26,7 +26,7 @@ MOUNT_SECONDS = 60.0
 WAIT_SECONDS = 30.0
 # Below a cache folder of the user's own: copies lie beside each other there.
 _COPIES = "azray-copies"
-_STALE = 107  # ENOTCONN: "Transport endpoint is not connected"
+_ENDING_SECONDS = 10.0
 
 
 class Mounts:
@@ -52,9 +52,10 @@ class Mounts:
         Fails within `seconds` (a copy takes as long as its bytes do) with the reason, and leaves nothing behind.
         """
         path = place(wanted.path)
+        self._sweep()
         with self.records.lock(path):
             record = self.plan(wanted, operation)
-            if (there := self._reused(record)) is not None:
+            if (there := self._reused(record, operation)) is not None:
                 return there
             made = self._ready(path)
             folder = self.records.folder(path)
@@ -113,23 +114,37 @@ class Mounts:
     def _capacity(self, record: Record) -> capacity.Capacity:
         return capacity.measure(Path(record.cache))
 
-    def _reused(self, record: Record) -> Record | None:
-        """The mount that is there already and is the same, with one more owner; what is dead is cleared away."""
+    def _reused(self, record: Record, operation: Operation[Any]) -> Record | None:
+        """The mount that is there already and is the same, with one more owner; what is dead is cleared away.
+
+        What lives is never ended: MountError for one that does not answer, DeadlineError for one that still writes.
+        """
         old = self.records.get(record.path)
         there = mountinfo.at(record.path, self._table)
-        if old is not None and state_of(old, self._table)[0] == "mounted":
+        state, reason = state_of(old, self._table) if old is not None else ("gone", "")
+        if old is not None and state == "mounted":
             if not old.same(record):
                 raise self._taken(record, f"{old.uri} as {old.profile} by {old.engine}")
-            kept = old.but(owners=tuple(dict.fromkeys((*old.owners, *record.owners))))
+            kept = old.but(owners=tuple(dict.fromkeys((*old.owners, *record.owners))), ending=False)
             self.records.folder(record.path).write(kept)
             return kept
         if old is not None:
+            self._check_dead(old, state, reason)
+            if state == "ending":
+                self._daemon(old).wait(operation, _ENDING_SECONDS)
             self._clear(old)
         elif there is not None and there.blobfuse and self._dead(record.path):
             program.detach(record.path, self.environ)
         elif there is not None:
             raise self._taken(record, f"a {there.kind} from {there.source}")
         return None
+
+    def _check_dead(self, record: Record, state: str, reason: str) -> None:
+        if state == "silent":
+            raise MountError(
+                f"{record.path} does not answer", cause=reason, path=record.path,
+                next_step=f"azray unmount {record.path} --lazy, which gives up what is not written",
+            )  # fmt: skip
 
     def _taken(self, record: Record, by: str) -> MountError:
         return MountError(
@@ -139,7 +154,7 @@ class Mounts:
 
     def _dead(self, path: str) -> bool:
         answer = probe.answers(path)
-        return answer.number == _STALE or (answer.silent and not program.serving(path))
+        return answer.number == probe.LOST or (answer.silent and not program.serving(path))
 
     def _ready(self, path: str) -> bool:
         """Sees to it that `path` is an empty folder; True when it had to be made."""
@@ -214,15 +229,14 @@ class Mounts:
                 return False
             with operation.stage("unmount", path):
                 state, reason = state_of(record, self._table)
-                if state == "silent" and not lazy:
-                    raise MountError(
-                        f"{path} does not answer", cause=reason, path=path,
-                        next_step=f"azray unmount {path} --lazy, which gives up what is not written",
-                    )  # fmt: skip
+                if not lazy:
+                    self._check_dead(record, state, reason)
                 if state == "mounted":
                     if not lazy:
                         self._closed(path, operation, wait)
                     self._stop(record, operation, lazy=lazy)
+                elif state == "ending" and not lazy:
+                    self._daemon(record).wait(operation, wait)
                 self._clear(record)
             return True
 
@@ -263,12 +277,20 @@ class Mounts:
 
     def _stop(self, record: Record, operation: Operation[Any], *, lazy: bool) -> None:
         if record.engine == "blobfuse2":
-            self._daemon(record).stop(operation, lazy=lazy)
+            # From here on nobody brings it back or takes its cache, whatever happens to this process.
+            folder = self.records.folder(record.path)
+            folder.write(record.but(ending=True))
+            try:
+                self._daemon(record).stop(operation, lazy=lazy)
+            except BaseException:
+                if mountinfo.at(record.path, self._table) is not None:
+                    folder.write(record)
+                raise
         elif problem := copies.hide(record.path, self.environ, lazy=lazy, table=self._table):
             raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
 
     def _clear(self, record: Record) -> None:
-        """Takes away whatever is left of a mount, and proves it."""
+        """Takes away whatever is left of a mount, and proves it; the files of a process that still writes stay."""
         if record.engine == "blobfuse2":
             if mountinfo.at(record.path, self._table) is not None:
                 self._daemon(record).wipe()
@@ -278,8 +300,20 @@ class Mounts:
             raise MountError(
                 f"{record.path} is still mounted", next_step=f"as root: umount -l {record.path}", path=record.path
             )
-        self.records.forget(record)
         _unmake(record.path, made=record.made)
+        if record.engine == "blobfuse2" and program.serving(record.path):
+            self.records.folder(record.path).write(record.but(ending=True))
+        else:
+            self.records.forget(record)
+
+    def _sweep(self) -> None:
+        """Removes what is left of mounts that were unmounted while something was open, when all of it is written."""
+        for record in self.records:
+            if record.ending:
+                with contextlib.suppress(MountError), self.records.lock(record.path, 0.0):  # another is at work on it
+                    now = self.records.get(record.path)
+                    if now is not None and now.ending and state_of(now, self._table)[0] == "gone":
+                        self.records.forget(now)
 
     # Looking, mending.
 
@@ -289,6 +323,7 @@ class Mounts:
 
     def __iter__(self) -> Iterator[Health]:
         """Every mount of ours, and those of blobfuse2 that others made."""
+        self._sweep()
         ours = list(self.records)
         yield from (self.health(record) for record in ours)
         known = {record.path for record in ours}
@@ -304,8 +339,14 @@ class Mounts:
             record = self.records.get(path)
             if record is None:
                 raise MountError(f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path)
-            if state_of(record, self._table)[0] == "mounted":
+            state, reason = state_of(record, self._table)
+            if state == "mounted":
                 return record
+            self._check_dead(record, state, reason)
+            if state == "ending" or record.ending:
+                raise MountError(
+                    f"{path} was unmounted", cause=reason, next_step="close what is open, then azray mount", path=path
+                )
             folder = self.records.folder(path)
             if record.engine == "hydrate":
                 copies.hide(path, self.environ, lazy=True, table=self._table)

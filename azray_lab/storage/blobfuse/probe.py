@@ -13,6 +13,7 @@ from pathlib import Path
 
 # A living mount answers within milliseconds; a listing over a slow line may take seconds.
 ANSWER_SECONDS = 5.0
+LOST = 107  # ENOTCONN, "Transport endpoint is not connected": the process of a FUSE mount has ended
 _PROGRAM = """
 import json, os, sys
 path, verb = sys.argv[1:]

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ MARK = "AZRAY_MOUNT_PATH"
 _OLDEST = (2, 4)
 _VERSION = re.compile(r"blobfuse2 version (\d+)\.(\d+)\.?(\S*)")
 _VERSION_SECONDS = 10.0
+_KILL_SECONDS = 5.0
 _README = "https://github.com/Azure/azure-storage-fuse (README: the package of Microsoft's repository)"
 
 
@@ -118,6 +120,16 @@ def kill(path: str) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
+
+
+def ended(path: str, seconds: float = _KILL_SECONDS) -> bool:
+    """Whether nothing serves the mount at `path`, when it was killed; waits for the kernel to take it away."""
+    end = time.monotonic() + seconds
+    while serving(path):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def detach(path: str, environ: Mapping[str, str]) -> None:

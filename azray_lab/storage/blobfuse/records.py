@@ -34,6 +34,7 @@ class Record:
     """A mount as it was asked for and made.
 
     `pid` and `started` (seconds since 1970) are the daemon's. `made` says that the folder was made for the mount.
+    `ending` says that it was unmounted while its process may still write what was open.
     `owners` are `user` and the ids of the clusters that asked for it; `why` says how the engine was chosen.
     """
 
@@ -54,6 +55,7 @@ class Record:
     started: float = 0.0
     made: bool = False
     linked: bool = False
+    ending: bool = False
     owners: tuple[str, ...] = (USER,)
 
     def but(self, **changes: Any) -> Record:

@@ -127,7 +127,7 @@ class Mender:
         begun = []
         for record in _records(handle):
             busy = self._at_work.get(record.path)
-            if (busy is not None and busy.poll() is None) or quick(record) == "mounted":
+            if (busy is not None and busy.poll() is None) or record.ending or quick(record) == "mounted":
                 continue
             command = [sys.executable, "-m", "azray_lab.storage.blobfuse.mending", record.path]
             self._at_work[record.path] = subprocess.Popen(command, stdin=subprocess.DEVNULL)

@@ -228,6 +228,34 @@ def test_unmount_waits_for_a_file_and_then_everything_is_in_blob(account: Any, r
     assert account.cat_file("data/late/late.txt") == b"late"
 
 
+def test_what_is_open_at_a_lazy_unmount_is_in_blob_after_its_close(account: Any, real: Path):
+    """The folder goes at once, the process and its cache stay until the file is closed, and then all of it is there."""
+    folder = azray_lab.mount("az://data/lazy", real / "m", profile="checkpoints", cache=real / "nvme")
+    code = (
+        "import sys; f=open(sys.argv[1],'wb'); f.write(b'1'*1048576); f.flush(); print('open', flush=True); "
+        "sys.stdin.read(); f.write(b'2'*1048576); f.close()"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-I", "-c", code, str(folder.path / "weights")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        folder.unmount(lazy=True)
+        assert mountinfo.at(real / "m") is None
+        assert {one["state"] for one in azray_lab.mounts().to_dict() if one["owners"]} == {"ending"}
+        writer.communicate(timeout=30)
+        assert writer.returncode == 0
+        _wait(lambda: not program.serving(str(real / "m")), "blobfuse2 to end")
+    finally:
+        writer.kill()
+        writer.wait()
+    assert account.cat_file("data/lazy/weights") == b"1" * MIB + b"2" * MIB
+    assert not [one for one in azray_lab.mounts().to_dict() if one["owners"]]
+    assert not list((real / "nvme" / "azray-mounts").iterdir())
+
+
 @pytest.mark.slow
 def test_a_mount_that_is_silent_is_said_to_be_and_can_be_given_up(account: Any, real: Path):
     """A daemon that is stopped answers nobody: health says so in seconds, and only a lazy unmount takes it away."""
@@ -238,6 +266,8 @@ def test_a_mount_that_is_silent_is_said_to_be_and_can_be_given_up(account: Any, 
     assert folder.health().state == "silent"
     with pytest.raises(MountError, match="does not answer"):
         folder.unmount()
+    with pytest.raises(MountError, match="its process lives"):
+        azray_lab.mount("az://data/silent", real / "m", profile="checkpoints")
     folder.unmount(lazy=True)
     assert time.monotonic() - began < 60
     assert mountinfo.at(real / "m") is None

@@ -15,12 +15,14 @@ from azray_lab.errors import (
     BlobNotFoundError,
     CancelledError,
     CredentialError,
+    DeadlineError,
     MountError,
     StorageError,
     UnsupportedError,
     UsageError,
 )
 from azray_lab.operation import Operation
+from azray_lab.storage.blobfuse import program
 
 KEY = "c2VjcmV0LWtleQ=="
 
@@ -184,9 +186,67 @@ def test_an_open_file_is_waited_for_and_named(stage):
         assert [one.state for one in stage.mounts] == ["mounted"]
         assert stage.unmount(lazy=True)
     # As the real one, it ends after the last file is closed, which `unmount --lazy` does not wait for.
-    ended = time.monotonic() + 30
-    while left := stage.left():
-        assert time.monotonic() < ended, left
+    _gone(stage)
+
+
+def _gone(stage: Any) -> None:
+    """Waits until nothing is left, looking as `azray mounts` does."""
+    end = time.monotonic() + 30
+    while list(stage.mounts) or stage.left():
+        assert time.monotonic() < end, stage.left()
+
+
+def test_a_lazy_unmount_keeps_the_cache_of_a_process_that_still_writes(stage):
+    """Until it has ended its folder stays and `mounts` says so; nobody mounts over it, mends it or kills it."""
+    stage.environ["STUB"] = "writes-on"
+    record = stage.mount(profile="checkpoints", cache=str(stage.folder / "nvme"))
+    dirty = Path(record.cache) / "weights.bin"
+    dirty.write_text("not written yet")
+    assert stage.unmount(lazy=True)
+    assert [(one.state, one.pid) for one in stage.mounts] == [("ending", record.pid)]
+    operation: Operation[Any] = Operation("mend")
+    with pytest.raises(MountError, match="was unmounted"):
+        operation.run(lambda work: stage.mounts.mend(record.path, work))
+    with pytest.raises(DeadlineError, match="writing what it holds"):
+        stage.unmount(wait=0.1)
+    assert psutil.Process(record.pid).is_running()
+    assert dirty.read_text() == "not written yet"
+    (stage.folder / "written").touch()
+    _gone(stage)
+    assert not dirty.exists()
+
+
+def test_an_unmount_that_is_given_up_keeps_the_cache(stage):
+    """Cancelled while the process still writes, the mount is ending, and the next unmount waits for the rest."""
+    stage.environ["STUB"] = "writes-on"
+    record = stage.mount(profile="checkpoints")
+    operation: Operation[Any] = Operation("unmount")
+    operation.start(lambda work: stage.mounts.unmount(record.path, work))
+    end = time.monotonic() + 30
+    while str(record.path) in stage.table.read_text():
+        assert time.monotonic() < end
+    operation.cancel("the test asked")
+    with pytest.raises(CancelledError):
+        operation.result(timeout=30)
+    assert [one.state for one in stage.mounts] == ["ending"]
+    assert Path(record.cache).exists()
+    (stage.folder / "written").touch()
+    _gone(stage)
+
+
+def test_a_mount_whose_folder_fails_but_whose_process_lives_is_not_ended(stage):
+    """Neither mounting again nor mending kills what may still hold data; a lazy unmount gives it up."""
+    record = stage.mount(profile="checkpoints")
+    (stage.folder / "m").rmdir()
+    assert [one.state for one in stage.mounts] == ["silent"]
+    with pytest.raises(MountError, match="its process lives"):
+        stage.mount(profile="checkpoints")
+    operation: Operation[Any] = Operation("mend")
+    with pytest.raises(MountError, match="does not answer"):
+        operation.run(lambda work: stage.mounts.mend(record.path, work))
+    assert [process.pid for process in program.serving(record.path)] == [record.pid]
+    assert stage.unmount(lazy=True)
+    assert stage.left() == []
 
 
 def test_an_unmount_that_the_system_refuses_is_an_error(stage):

@@ -88,9 +88,12 @@ def unmount(path: str, *, lazy: bool) -> None:
 
 
 def serve(path: str) -> None:
-    """Lives as long as the mount is listed; longer when it is told to be slow."""
+    """Lives as long as the mount is listed; longer when it is told to be slow, or to have something to write."""
     deadline = time.monotonic() + 120
+    written = TABLE.parent / "written"
     while time.monotonic() < deadline and (FAULT == "never-listed" or listed(path)):
+        time.sleep(0.02)
+    while time.monotonic() < deadline and FAULT == "writes-on" and not written.exists():
         time.sleep(0.02)
 
 
