@@ -22,6 +22,7 @@ import psutil
 import pytest
 
 from azray_lab.accelerators import detect
+from azray_lab.targets.local.gpus import schedulable
 
 pytest_plugins = ["azray_lab.testing"]
 
@@ -117,8 +118,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what is marked `gpu` or `root` where there is none; fixtures see to the other parts."""
     absent = {}
     found = detect()
-    if not any(device.usable for device in found.devices):
-        absent["gpu"] = "; ".join(reason.text for reason in found.reasons)
+    if not schedulable(found.devices):
+        reasons = [reason.text for reason in found.reasons]
+        absent["gpu"] = "; ".join(reasons) or "no GPU that Ray schedules"
     if os.geteuid():
         absent["root"] = "not run as root"
     for item in items:

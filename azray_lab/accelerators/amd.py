@@ -7,21 +7,22 @@ amdsmi: "AMD SMI Python API" of ROCm 6.4. sysfs: "AMDGPU driver misc information
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from azray_lab.accelerators import catalog
+from azray_lab.accelerators import catalog, kfd
 from azray_lab.accelerators.devices import Device, Process
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from azray_lab.accelerators.host import Host
     from azray_lab.accelerators.pci import PciDevice
 
 T = TypeVar("T")
 _MIB = 2**20
+_NOT_TOLD = "N/A"
+_HEX = re.compile(r"(0x)?[0-9a-fA-F]+")
 
 
 def read(host: Host, found: list[PciDevice]) -> list[Device]:
@@ -30,7 +31,7 @@ def read(host: Host, found: list[PciDevice]) -> list[Device]:
     if not driven:
         return []
     with _library(host) as smi:
-        if smi is not None and (devices := _through_library(smi)):
+        if smi is not None and (devices := _through_library(smi, driven)):
             return devices
     return [_from_sysfs(host, pci, index) for index, pci in enumerate(driven)]
 
@@ -51,12 +52,14 @@ def _library(host: Host) -> Iterator[Any]:
             smi.amdsmi_shut_down()
 
 
-def _through_library(smi: Any) -> list[Device]:
+def _through_library(smi: Any, driven: Sequence[PciDevice]) -> list[Device]:
+    """What amdsmi has, less GPUs inside of CPUs: those are none of `driven`. A GPU's partitions share its id."""
     try:
         handles = smi.amdsmi_get_processor_handles()
     except smi.AmdSmiException:
         return []  # sysfs is asked instead
-    return [_Asked(smi, handle, index).device() for index, handle in enumerate(handles)]
+    asked = [_Asked(smi, handle, index) for index, handle in enumerate(handles)]
+    return [one.device() for one in asked if one.id in {0, *(pci.device for pci in driven)}]
 
 
 class _Asked:
@@ -65,19 +68,25 @@ class _Asked:
     def __init__(self, smi: Any, handle: Any, index: int) -> None:
         self._smi, self._handle, self._index = smi, handle, index
         self._problem = ""
+        self._asic: dict[str, Any] = self._ask("name", smi.amdsmi_get_gpu_asic_info) or {}
+
+    @property
+    def id(self) -> int:
+        """Its PCI device id, 0 when amdsmi does not tell."""
+        return _hex(self._asic.get("device_id"))
 
     def _ask(self, what: str, question: Callable[..., T], *more: Any) -> T | None:
         try:
-            return question(self._handle, *more)
+            answer: T | None = _told(question(self._handle, *more))
         except self._smi.AmdSmiException as error:
             self._problem = self._problem or f"{what}: {error}"
             return None
+        return answer
 
     def device(self) -> Device:
         """What amdsmi says of it."""
         smi = self._smi
-        asic = self._ask("name", smi.amdsmi_get_gpu_asic_info) or {}
-        kind, name = catalog.amd(_hex(asic.get("device_id")))
+        kind, name = catalog.amd(self.id) if self.id else ("", "AMD GPU")
         memory = self._ask("memory", smi.amdsmi_get_gpu_vram_usage) or {}
         activity = self._ask("utilisation", smi.amdsmi_get_gpu_activity) or {}
         driver = self._ask("driver", smi.amdsmi_get_gpu_driver_info) or {}
@@ -89,7 +98,7 @@ class _Asked:
         )
         return Device(
             vendor=catalog.AMD,
-            name=str(asic.get("market_name") or name),
+            name=str(self._asic.get("market_name") or name),
             type=kind,
             index=str(self._index),
             uuid=str(self._ask("UUID", smi.amdsmi_get_gpu_device_uuid) or ""),
@@ -104,16 +113,28 @@ class _Asked:
 
     def _processes(self) -> tuple[Process, ...]:
         listed = self._ask("processes", self._smi.amdsmi_get_gpu_process_list) or []
-        return tuple(Process(int(p["pid"]), _times(p.get("mem"), 1), str(p.get("name") or "")) for p in listed)
+        known = (p for p in listed if p.get("pid") is not None)
+        return tuple(Process(int(p["pid"]), _times(p.get("mem"), 1), str(p.get("name") or "")) for p in known)
+
+
+def _told(answer: Any) -> Any:
+    """The answer without what amdsmi cannot tell, which it calls `N/A` instead of raising an error."""
+    if isinstance(answer, list):
+        return [part for part in map(_told, answer) if part is not None]
+    if isinstance(answer, dict):
+        return {name: value for name, value in answer.items() if value != _NOT_TOLD}
+    return None if answer == _NOT_TOLD else answer
 
 
 def _hex(value: Any) -> int:
-    """An id, which some versions of amdsmi give as text (`0x74a1`) and others as a number."""
-    return int(value, 16) if isinstance(value, str) else int(value or 0)
+    """An id, which some versions of amdsmi give as text (`0x74a1`) and others as a number; 0 for anything else."""
+    if isinstance(value, str):
+        return int(value, 16) if _HEX.fullmatch(value) else 0
+    return int(value or 0)
 
 
 def _times(value: Any, unit: int) -> int | None:
-    """A number times its unit; None for amdsmi's `N/A`."""
+    """A number times its unit; None for what is not told."""
     return int(value) * unit if isinstance(value, int | float) else None
 
 
@@ -138,34 +159,8 @@ def _from_sysfs(host: Host, pci: PciDevice, index: int) -> Device:
         utilisation=_share(host.number(f"{folder}/gpu_busy_percent")),
         temperature=None if millidegrees is None else millidegrees / 1000,
         driver=host.text("/sys/module/amdgpu/version"),
-        processes=_kfd_processes(host, pci),
+        processes=kfd.processes(host, pci.address, pci.vendor),
     )
     if device.memory_total is None:
         return replace(device, problem="its driver tells no memory", lost=True)
     return device
-
-
-def _kfd_processes(host: Host, pci: PciDevice) -> tuple[Process, ...]:
-    """Who holds memory of the GPU: /sys/class/kfd/kfd/proc/<pid>/vram_<gpu id>, in bytes."""
-    gpu = _kfd_id(host, pci)
-    if not gpu:
-        return ()
-    files = sorted(host.path("/sys/class/kfd/kfd/proc").glob(f"*/vram_{gpu}"))
-    return tuple(_kfd_process(host, file) for file in files if host.number(file))
-
-
-def _kfd_process(host: Host, file: Path) -> Process:
-    pid = int(file.parent.name)
-    return Process(pid, host.number(file), host.text(f"/proc/{pid}/comm"))
-
-
-def _kfd_id(host: Host, pci: PciDevice) -> str:
-    """The number by which the compute driver calls a GPU; its `location_id` is bus << 8 | device << 3 | function."""
-    bus, slot = pci.address.split(":")[1:]
-    number, _, function = slot.partition(".")
-    location = int(bus, 16) << 8 | int(number, 16) << 3 | int(function, 16)
-    for node in host.path("/sys/class/kfd/kfd/topology/nodes").glob("*"):
-        pairs = dict(line.split(maxsplit=1) for line in host.text(node / "properties").splitlines() if " " in line)
-        if pairs.get("location_id") == str(location) and pairs.get("vendor_id") == str(pci.vendor):
-            return host.text(node / "gpu_id")
-    return ""

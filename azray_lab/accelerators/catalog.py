@@ -72,15 +72,6 @@ _MIG_PROFILE = re.compile(r"\bMIG (\S+)$")
 # Memory of whole GPUs of which hypervisors give parts, in GiB (NVIDIA's data sheets).
 _WHOLE_GIB = {"A10": 24, "A16": 16, "A40": 48, "L4": 24, "L40": 48, "L40S": 48, "M60": 8, "T4": 16}
 _GIB = 2**30
-# How Ray's types of other vendors than NVIDIA begin.
-_PREFIXES = (
-    ("AMD-", AMD),
-    ("Intel-GAUDI", HABANA),
-    ("Intel-", INTEL),
-    ("TPU-", GOOGLE),
-    ("aws-", ANNAPURNA),
-    ("Ascend", HUAWEI),
-)
 
 
 def nvidia_type(name: str) -> str:

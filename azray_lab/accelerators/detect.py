@@ -47,9 +47,18 @@ def _nvidia(host: Host, bus: Sequence[PciDevice]) -> tuple[list[Device], list[Re
     lost = [device for device in found if device.lost]
     reasons += [Reason("lost", f"GPU {d.index}: {d.problem}", "sudo dmesg | grep -i xid") for d in lost]
     if len(seen) > len({device.index.partition(":")[0] for device in found}):
-        text = f"the PCI bus has {len(seen)} NVIDIA GPUs and the driver has {len(found)}"
-        reasons.append(Reason("failed", text, "sudo dmesg | grep -i nvrm"))
+        reasons.append(_fewer(host, len(seen), len({device.index.partition(":")[0] for device in found})))
     return visible, reasons
+
+
+def _fewer(host: Host, seen: int, given: int) -> Reason:
+    """Why the driver has fewer GPUs than the bus, which a container sees whole, whatever it was given of it."""
+    devices = list(host.path("/dev").glob("nvidia[0-9]*"))
+    if host.in_container and len(devices) < seen:
+        text = f"this container was given {given} of {seen} NVIDIA GPUs of its host"
+        return Reason("hidden", text, "docker run --gpus all ..., or a larger nvidia.com/gpu in the pod's limits")
+    text = f"the PCI bus has {seen} NVIDIA GPUs and the driver has {given}"
+    return Reason("failed", text, "sudo dmesg | grep -i nvrm")
 
 
 def _unusable(host: Host, seen: int, error: nvidia.NvmlFailedError) -> Reason | None:
@@ -104,7 +113,9 @@ def _visible(host: Host, found: list[Device]) -> tuple[list[Device], list[Reason
 
 
 def _means(part: str, device: Device) -> bool:
-    return part == device.index or (part.startswith(("GPU-", "MIG-")) and device.uuid.startswith(part))
+    # CUDA uses one instance of a GPU in MIG mode, and a bare number means its first (`found` is in their order).
+    named = part.startswith(("GPU-", "MIG-")) and device.uuid.startswith(part)
+    return named or part == device.index.partition(":")[0]
 
 
 def _amd_reasons(bus: Sequence[PciDevice], devices: Sequence[Device]) -> list[Reason]:

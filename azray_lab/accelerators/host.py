@@ -47,6 +47,15 @@ class Host:
         except OSError:
             return ""
 
+    @property
+    def in_container(self) -> bool:
+        """Whether Docker, Podman or Kubernetes runs this process: by their marks, or by a root of layers."""
+        marks = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
+        if any(self.path(mark).exists() for mark in marks):
+            return True
+        mounts = (line.split() for line in self.text("/proc/self/mountinfo").splitlines())
+        return any(words[4] == "/" and "overlay" in words[words.index("-") :][:2] for words in mounts if "-" in words)
+
     def number(self, place: str | Path, base: int = 10) -> int | None:
         """The number in a file, None where there is none."""
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from azray_lab.accelerators import catalog
+from azray_lab.accelerators import catalog, kfd
 from azray_lab.accelerators.devices import Device
 
 if TYPE_CHECKING:
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 # PCI base classes: display controllers, and processing accelerators (PCI Code and ID Assignment Specification 1.16).
 _DISPLAY, _ACCELERATOR = 0x03, 0x12
+# What a firmware takes off the machine's memory for a GPU inside of the CPU is mostly less than this; the smallest GPU
+# that ROCm 6.4 supports has twice as much of its own.
+_OWN_MEMORY = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,11 @@ class PciDevice:
 
 
 def accelerators(host: Host) -> list[PciDevice]:
-    """The accelerators of known makers on the bus, by address; display adapters of hypervisors are none."""
+    """The accelerators of known makers on the bus, by address.
+
+    Display adapters of hypervisors and server boards are none, and neither are GPUs inside of CPUs: Ray would place
+    work on them that they cannot do.
+    """
     found = [_read(host, folder.name) for folder in sorted(host.path("/sys/bus/pci/devices").glob("*"))]
     return [device for device in found if device]
 
@@ -36,11 +43,25 @@ def _read(host: Host, address: str) -> PciDevice | None:
     kind, vendor, device = (host.number(f"{folder}/{name}", 16) for name in ("class", "vendor", "device"))
     if kind is None or vendor not in catalog.VENDORS or device is None:
         return None
-    known = (vendor, device) in catalog.OTHER_DEVICES
-    if kind >> 16 not in {_DISPLAY, _ACCELERATOR} and not known:
+    if not _counts(host, address, kind >> 16, vendor, device):
         return None
     link = host.path(f"{folder}/driver")
     return PciDevice(address, vendor, device, link.resolve().name if link.exists() else "")
+
+
+def _counts(host: Host, address: str, kind: int, vendor: int, device: int) -> bool:
+    """Whether a device of a known maker is an accelerator: by its ids, by its class, or since its driver computes."""
+    maker = catalog.VENDORS[vendor]
+    if maker == catalog.AMD:
+        return device in catalog.AMD_DEVICES or (kind in {_DISPLAY, _ACCELERATOR} and _computes(host, address, vendor))
+    if maker == catalog.NVIDIA:
+        return kind in {_DISPLAY, _ACCELERATOR}
+    return kind == _ACCELERATOR or (vendor, device) in catalog.OTHER_DEVICES
+
+
+def _computes(host: Host, address: str, vendor: int) -> bool:
+    memory = host.number(f"/sys/bus/pci/devices/{address}/mem_info_vram_total")
+    return kfd.computes(host, address, vendor) and (memory or 0) >= _OWN_MEMORY
 
 
 def others(found: list[PciDevice]) -> list[Device]:

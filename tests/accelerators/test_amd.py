@@ -23,6 +23,7 @@ class FakeAmdSmi:
 
     failing: str = ""
     gpus: int = 8
+    silent: str = ""  # a function that answers `N/A`; with a dot and a key, a part of its answer does
 
     AmdSmiException = AmdSmiException
     AmdSmiTemperatureType = SimpleNamespace(HOTSPOT=1)
@@ -51,9 +52,16 @@ class FakeAmdSmi:
         def function(*_: Any) -> Any:
             if name == self.failing:
                 raise AmdSmiException("AMDSMI_STATUS_NOT_SUPPORTED")
-            return answers[name]
+            silent, *keys = self.silent.split(".")
+            if name != silent:
+                return answers[name]
+            return _without(answers[name], *keys) if keys else "N/A"
 
         return function
+
+
+def _without(answer: Any, key: str) -> Any:
+    return [_without(part, key) for part in answer] if isinstance(answer, list) else answer | {key: "N/A"}
 
 
 FUNCTIONS = [
@@ -85,6 +93,39 @@ def test_every_call_may_fail(machines, function):
     assert all(device.memory_total for device in devices) or function == "amdsmi_get_gpu_vram_usage"
     asked = function.startswith("amdsmi_get_") and function != "amdsmi_get_processor_handles"
     assert all(bool(device.problem) == asked for device in devices)
+
+
+SILENT = [
+    *FUNCTIONS[3:],
+    "amdsmi_get_gpu_asic_info.device_id", "amdsmi_get_gpu_asic_info.market_name",
+    "amdsmi_get_gpu_vram_usage.vram_total", "amdsmi_get_gpu_vram_usage.vram_used",
+    "amdsmi_get_gpu_activity.gfx_activity",
+    "amdsmi_get_gpu_driver_info.driver_version", "amdsmi_get_gpu_process_list.pid", "amdsmi_get_gpu_process_list.mem",
+    "amdsmi_get_gpu_process_list.name",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("silent", SILENT)
+def test_what_amdsmi_calls_not_available_is_missing(machines, silent):
+    """`N/A` is neither a value nor an error: the eight GPUs are there, and one value of each is None or empty."""
+    heard, unheard = (
+        detect(replace(machines("mi300x").host, amdsmi=FakeAmdSmi(silent=name))).devices for name in ("", silent)
+    )
+    assert len(unheard) == 8
+    assert not any(device.problem for device in unheard)
+    assert "N/A" not in str(unheard)
+    assert unheard != heard
+
+
+def test_a_gpu_inside_of_the_cpu_is_left_out_of_what_amdsmi_lists(machines):
+    """A machine with an Instinct and a Ryzen: amdsmi lists both, and only the first has an accelerator's id."""
+
+    class WithRyzen(FakeAmdSmi):
+        def amdsmi_get_gpu_asic_info(self, handle: int) -> dict[str, str]:
+            return {"market_name": "GPU", "device_id": "0x15bf" if handle else "0x74b5"}
+
+    found = detect(replace(machines("mi300x").host, amdsmi=WithRyzen(gpus=2))).devices
+    assert [device.type for device in found] == ["AMD-Instinct-MI300X-OAM"]
 
 
 @pytest.mark.parametrize("error", [ImportError("no amdsmi"), OSError("no librocm"), KeyError("ROCM_PATH")])

@@ -80,6 +80,8 @@ def test_amd_through_sysfs(machines):
         ("not_loaded", "no-driver", "on the PCI bus, but its driver is not loaded"),
         ("mismatch", "mismatch", "the kernel has 535.161.08"),
         ("container", "no-runtime", "neither its devices nor its libraries are in this container"),
+        ("intel_laptop", "no-device", "no GPU and no other accelerator"),
+        ("ryzen_laptop", "no-device", "no GPU and no other accelerator"),
         ("amd_no_driver", "no-driver", "1 of 1 AMD GPUs on the PCI bus has no amdgpu driver"),
     ],
 )
@@ -91,6 +93,54 @@ def test_where_there_is_none_it_says_why(machines, machine, code, words):
     assert reason.code == code
     assert words in reason.text
     assert bool(reason.next_step) == (code != "no-device")
+
+
+@pytest.mark.parametrize(("memory", "cores", "count"), [(24 * GIB, 0, 1), (2 * GIB, 0, 0), (24 * GIB, 16, 0)])
+def test_an_amd_gpu_of_its_own_counts_where_its_driver_computes(machines, memory, cores, count):
+    """An id that is not known: a node of the compute driver without CPU cores, and memory that is the GPU's own."""
+    host = machines("ryzen_laptop").host
+    host.path("/sys/bus/pci/devices/0000:c4:00.0/mem_info_vram_total").write_text(str(memory))
+    node = host.path("/sys/class/kfd/kfd/topology/nodes/1/properties")
+    node.write_text(node.read_text().replace("cpu_cores_count 0", f"cpu_cores_count {cores}"))
+    assert [device.memory_total for device in detect(host).devices] == [memory] * count
+
+
+def test_a_container_that_was_given_some_of_the_gpus(machines):
+    """It sees the whole bus and one device: that is no fault. The same outside of a container is one."""
+    captured = machines("container_one")
+    found = detect(captured.host)
+    assert [device.index for device in found.devices] == ["0"]
+    assert [(r.code, r.text) for r in found.reasons] == [
+        ("hidden", "this container was given 1 of 8 NVIDIA GPUs of its host")
+    ]
+    captured.host.path("/.dockerenv").unlink()
+    assert [r.code for r in detect(captured.host).reasons] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "content"),
+    [
+        ("/run/.containerenv", ""),
+        ("/proc/self/mountinfo", "612 480 0:88 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/a"),
+    ],
+)
+def test_containers_have_many_marks(machines, mark, content):
+    """Podman's file, and Kubernetes' root of layers."""
+    host = machines("container_one").host
+    host.path("/.dockerenv").unlink()
+    assert not host.in_container
+    host.path(mark).parent.mkdir(parents=True, exist_ok=True)
+    host.path(mark).write_text(content)
+    assert host.in_container
+
+
+@pytest.mark.parametrize(
+    ("setting", "left"), [("0", ["0:0"]), ("1", ["1"]), ("1,0", ["1", "0:0"]), ("MIG-00000065", ["0:1"]), ("3", [])]
+)
+def test_a_number_on_a_machine_with_mig_is_the_first_instance(machines, setting, left):
+    """As CUDA takes it; an instance is named by its UUID."""
+    found = detect(machines("a100_mig", CUDA_VISIBLE_DEVICES=setting).host)
+    assert [device.index for device in found.devices] == left
 
 
 def test_a_part_of_a_gpu_says_which(machines):

@@ -10,13 +10,14 @@ import ray
 
 import azray_lab
 from azray_lab.accelerators import catalog, detect
+from azray_lab.targets.local.gpus import schedulable
 
 pytestmark = [pytest.mark.gpu]
 
 
 def test_every_device_says_what_it_is():
-    """Memory, type and UUID of each usable GPU, in units that can be."""
-    for device in (device for device in detect().devices if device.usable):
+    """Memory, type and UUID of each GPU that Ray schedules, in units that can be."""
+    for device in schedulable(detect().devices):
         assert device.type
         assert device.uuid
         assert 2**30 <= (device.memory_total or 0) <= 2**40
@@ -40,7 +41,7 @@ def test_it_is_what_the_vendors_tool_says():
 @pytest.mark.slow
 def test_a_local_cluster_has_them():
     """A cluster of this machine gives Ray what was found: count, type, label, and the live numbers in its report."""
-    usable = [device for device in detect().devices if device.usable]
+    usable = schedulable(detect().devices)
     with azray_lab.up({"name": "real", "head": {"gpus": len(usable)}}) as cluster:
         cluster.connect(log_to_driver=False)
         assert ray.cluster_resources()["GPU"] == len(usable)  # type: ignore[no-untyped-call]
