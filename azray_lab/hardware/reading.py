@@ -102,7 +102,8 @@ class _Node:
         self._count = labels.count(self._resources)
         self._pretended = labels.is_pretended(self._labels)
         mine = labels.indices(self._labels)
-        found = [_device(one, here) for one in live]
+        kind = labels.type_of(self._resources, self._labels)
+        found = [_device(one, here, kind) for one in live]
         self._devices = [] if self._pretended else [d for d in found if mine is None or d.index in mine]
 
     def rows(self) -> list[GpuRow]:
@@ -140,8 +141,11 @@ class _Node:
         return tuple(parts(self._devices))
 
 
-def _device(gpu: Mapping[str, Any], here: Mapping[str, Device]) -> Device:
-    """A device as an agent reports it (`dashboard/modules/reporter/gpu_providers.py`, 2.60; memory in MiB)."""
+def _device(gpu: Mapping[str, Any], here: Mapping[str, Device], kind: str) -> Device:
+    """A device as an agent reports it (`dashboard/modules/reporter/gpu_providers.py`, 2.60; memory in MiB).
+
+    `kind` is the type that Ray has for the node: Ray takes AMD's types from PCI ids, which agents do not report.
+    """
     name, number = str(gpu.get("name", "")), int(gpu.get("index", 0))
     known = here.get(str(gpu.get("uuid", "")))
     busy = gpu.get("utilizationGpu")
@@ -150,7 +154,7 @@ def _device(gpu: Mapping[str, Any], here: Mapping[str, Device]) -> Device:
     return Device(
         vendor=catalog.AMD if amd else catalog.NVIDIA,
         name=name,
-        type=known.type if known else "" if amd else catalog.nvidia_type(name),
+        type=known.type if known else kind if amd else catalog.nvidia_type(name),
         # A MIG instance is number 1000 x GPU + instance there.
         index=known.index if known else _index(number, mig=bool(catalog.mig_profile(name))),
         uuid=str(gpu.get("uuid", "")),

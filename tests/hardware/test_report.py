@@ -151,6 +151,15 @@ def test_nodes_of_one_machine_show_their_own_devices(dashboard):
     assert (report.rows[0].driver, report.rows[0].cuda, report.rows[0].nvlink) == ("570.133.20", "12.8", 18)
 
 
+def test_amd_gpus_of_another_machine_have_the_type_of_their_node(dashboard):
+    """Agents report product names, which are no types of Ray; the node's label is."""
+    live = [dashboard.gpu(index, "AMD Instinct MI300X VF", 300, 196_592) for index in range(8)]
+    kind = "AMD-Instinct-MI300X-OAM"
+    dashboard.node("head", live, count=8, labels={"ray.io/accelerator-type": kind})
+    (row,) = reading.cluster("a", dashboard.endpoint, NO_LIBRARY).rows
+    assert (row.vendor, row.type, row.count) == ("AMD", kind, 8)
+
+
 def test_mig_instances_of_a_node(dashboard):
     """An agent numbers instance 2 of GPU 1 as 1002; use is not told for instances."""
     name = "NVIDIA A100-SXM4-80GB MIG 1g.10gb"
