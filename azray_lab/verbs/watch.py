@@ -27,7 +27,7 @@ def repeat(read: Callable[[], Any], show: Callable[[Any], None], *, every: float
             if times is not None and done >= times:
                 return
             due = max(due + every, time.monotonic())
-            time.sleep(due - time.monotonic() if due > time.monotonic() else 0)
+            time.sleep(max(due - time.monotonic(), 0))
     except KeyboardInterrupt:
         return
 
