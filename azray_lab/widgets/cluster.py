@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 READ_SECONDS = 2.0
 # What is worth a look: the newest, and all that run.
 _JOBS = 50
-_HISTORY_SECONDS = 300
 _KINDS = ("cpu", "gpu", "memory", "object_store")
 # On the wire numbers are as exact as people read them, so that noise is no change.
 _GRAIN = {"cpu": 0.01, "gpu": 0.01, "memory": 16 * 2**20, "object_store": 2**20}
