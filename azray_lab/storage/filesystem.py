@@ -29,7 +29,8 @@ from azray_lab.storage.credentials.modes import AUTH_MODE, IDENTITIES
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.looking import Looking, as_files
 from azray_lab.storage.opening import BlobFile
-from azray_lab.storage.sending import content_of
+from azray_lab.storage.places import FileToBlob
+from azray_lab.storage.sending import send_file
 from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
@@ -269,10 +270,12 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         self.invalidate_cache(self._parent(rpath))
 
     def _upload_file(self, path: str, source: Path, overwrite: bool, callback: Any) -> None:  # noqa: FBT001 - the same
-        content = content_of(source)
-        (callback or DEFAULT_CALLBACK).set_size(len(content))
-        self._upload(path, content, overwrite)
-        (callback or DEFAULT_CALLBACK).absolute_update(len(content))
+        source.stat()  # FileNotFoundError, which libraries wait for
+        engine, *place = self.place(path)
+        item = FileToBlob(engine, source, (place[0], place[1]), check=False, overwrite=overwrite)
+        (callback or DEFAULT_CALLBACK).set_size(item.size)
+        send_file(item)
+        (callback or DEFAULT_CALLBACK).absolute_update(item.size)
 
     async def _put(self, *paths: Any, batch_size: int | None = None, **options: Any) -> Any:
         options.pop("max_concurrency", None)

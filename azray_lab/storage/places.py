@@ -102,15 +102,19 @@ class BlobToFile(Item):
 
 
 class FileToBlob(Item):
-    """A file that becomes a blob; StorageError when it changes on the way."""
+    """A file that becomes a blob, `written` in the end; StorageError when it changes on the way."""
 
-    def __init__(self, engine: Engine, path: Path, place: tuple[str, str], *, check: bool) -> None:
+    def __init__(
+        self, engine: Engine, path: Path, place: tuple[str, str], *, check: bool, overwrite: bool = True
+    ) -> None:
         found = regular(path)
         super().__init__(str(path), engine.wire.place(*place), found.st_size, _block(found.st_size))
         self._engine = engine
         self._path = path
         self._place = place
         self._check = check
+        self._overwrite = overwrite
+        self.written: Entry | None = None
         self._stamp = _stamp(found)
         self._file = -1
         self._upload: Upload | None = None
@@ -129,14 +133,14 @@ class FileToBlob(Item):
             raise _changed(self._path)
         if self.single:
             self._unchanged()
-            self._engine.put(*self._place, data, check=self._check)
+            self.written = self._engine.put(*self._place, data, check=self._check, overwrite=self._overwrite)
         else:
             self._parts().write(offset, data)
 
     def _parts(self) -> Upload:
         with self._lock:
             if self._upload is None:
-                self._upload = self._engine.upload(*self._place, check=self._check)
+                self._upload = self._engine.upload(*self._place, check=self._check, overwrite=self._overwrite)
             return self._upload
 
     def finish(self) -> None:
@@ -144,7 +148,7 @@ class FileToBlob(Item):
         if not self.single:
             md5 = md5_of(self._contents()) if self._check else ""
             self._unchanged()
-            self._parts().finish(md5)
+            self.written = self._parts().finish(md5)
         self.discard()
 
     def _contents(self) -> Iterator[bytes]:

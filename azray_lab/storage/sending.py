@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import mmap
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from azray_lab.errors import BlobNotFoundError, StorageError
 from azray_lab.storage.engine import BLOCK
-from azray_lab.storage.engine.flights import Job, fly
+from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, Job, fly, whole_files
+from azray_lab.storage.places import FileToBlob
 
 if TYPE_CHECKING:
     from azray_lab.storage.engine import Engine
 
 Files = dict[str, tuple[int, str]]
+_BLOCKS = 8
 
 
 def send_folder(engine: Engine, container: str, prefix: str, folder: Path) -> Files:
@@ -36,17 +36,25 @@ def send_folder(engine: Engine, container: str, prefix: str, folder: Path) -> Fi
 
 
 def _send(engine: Engine, container: str, prefix: str, folder: Path, path: Path) -> tuple[str, tuple[int, str]]:
-    name, content = path.relative_to(folder).as_posix(), content_of(path)
-    return name, (len(content), engine.put(container, prefix + name, content).etag)
+    name = path.relative_to(folder).as_posix()
+    item = FileToBlob(engine, path, (container, prefix + name), check=False)
+    send_file(item)
+    return name, (item.size, item.written.etag if item.written else "")
 
 
-def content_of(path: Path) -> bytes | mmap.mmap:
-    """A file's content as a buffer; what is above one block is mapped, and so costs no memory of ours."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size <= BLOCK:
-            return file.read()
-        # Unmapped with its last reference: an error may still hold a part of it.
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+def send_file(item: FileToBlob) -> None:
+    """Uploads one file, a large one in blocks, eight at a time; of many at once, the files' blocks share the memory."""
+    parts = (Job(functools.partial(item.part, offset), item.step) for offset in range(0, max(item.size, 1), item.step))
+    try:
+        item.begin()
+        with whole_files.hold(min(item.size, _BLOCKS * item.step)):
+            if item.single:
+                item.part(0)
+            else:
+                for _ in fly(parts, flights=_BLOCKS):
+                    pass
+    finally:
+        item.discard()
 
 
 def fetch_folder(
@@ -57,7 +65,8 @@ def fetch_folder(
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         fetch = functools.partial(_fetch, engine, container, prefix, partial)
-        for _ in fly(Job(functools.partial(fetch, name, *files[name]), min(files[name][0], BLOCK)) for name in files):
+        costs = {name: min(size, BYTES_IN_FLIGHT) for name, (size, _) in files.items()}
+        for _ in fly(Job(functools.partial(fetch, name, *files[name]), costs[name]) for name in files):
             pass
         partial.rename(target)
     except BaseException:

@@ -405,14 +405,18 @@ def test_ctrl_c_at_any_point(server: BlobServer, tmp_path: Path, moment: str):
 
 # Very many.
 
-_COUNT = """
-import resource
+_PEAK = """
+from pathlib import Path
+
+def peak():  # of this program alone: ru_maxrss begins with that of the process which started it
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) // 1024
+"""
+_COUNT = f"""
+{_PEAK}
 from azray_lab import blob
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.uri import BlobUri
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 entries = engine_for(BlobUri.parse("az://many")).list("many", "folder/")
 for number, entry in zip(range(10_000), entries):
@@ -435,3 +439,39 @@ def test_a_hundred_thousand_blobs_in_constant_memory(engine: Engine, server: Blo
     assert int(grown) <= 16  # MiB
     assert server.counts()["GET list"] == 40
     engine.delete_container("many")
+
+
+_MANY_LARGE = f"""
+{_PEAK}
+import os, sys
+from azray_lab.storage.engine import engine_for
+from azray_lab.storage.filesystem import filesystem
+from azray_lab.storage.sending import fetch_folder, send_folder
+from azray_lab.storage.uri import BlobUri
+
+engine, files, folder = engine_for(BlobUri.parse("az://heavy")), filesystem(), Path(sys.argv[2])
+known = {{one.name[2:]: (one.size, one.etag) for one in engine.list("heavy", "x/")}}
+engine.get_bytes("heavy", "x/0", 0, 1)
+before = peak()
+if sys.argv[1] == "restore":
+    fetch_folder(engine, "heavy", "x/", known, folder / "down")
+if sys.argv[1] == "get":
+    files.get("heavy/x", str(folder / "down"), recursive=True)
+if sys.argv[1] == "put":
+    files.put(str(folder / "down"), "heavy/y", recursive=True)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_many_large_files_at_once_in_bounded_memory(server: BlobServer, engine: Engine, tmp_path: Path):
+    """12 files of 48 MiB, restored, got and put by fsspec: never more than 256 MiB at a time, as for one."""
+    server.seed("heavy", "x/{}", 12, _CONTENT, 48)
+    for verb in ("restore", "get", "put"):
+        command = [sys.executable, "-c", _MANY_LARGE, verb, str(tmp_path / verb.replace("put", "get"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+        sizes = {path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+        assert sizes == {48 * _MiB}
+        assert int(done.stdout) <= 256, verb
+    assert {one.size for one in engine.list("heavy", "y/")} == {48 * _MiB}
+    engine.delete_container("heavy")

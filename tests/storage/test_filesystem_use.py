@@ -242,6 +242,24 @@ def test_a_failed_block_leaves_the_old_blob(on_counted: AbstractFileSystem, coun
     assert on_counted.cat_file("data/whole") == b"old"
 
 
+@pytest.mark.parametrize("size", [10, 20 * 2**20])
+def test_a_file_that_is_cut_while_it_is_put(files: AbstractFileSystem, tmp_path: Path, size: int):
+    """An error and no blob; bytes of a file that others cut are never waited for in its memory."""
+    path = tmp_path / "cut"
+    path.write_bytes(bytes(size))
+
+    class Cut(fsspec.callbacks.Callback):  # type: ignore[misc]  # fsspec has no types
+        def set_size(self, size: int) -> None:
+            super().set_size(size)
+            path.write_bytes(b"short")
+
+    with pytest.raises(StorageError, match="changed while it was being read"):
+        files.put_file(str(path), "data/cut", callback=Cut())
+    assert not files.exists("data/cut")
+    with pytest.raises(FileNotFoundError):
+        files.put_file(str(tmp_path / "none"), "data/cut")
+
+
 def test_an_upload_with_a_hole_is_not_committed(on_counted: AbstractFileSystem, counted: BlobServer):
     """The engine looks at the parts before it makes the blob of them."""
     upload = on_counted.engine("data").upload("data", "hole")

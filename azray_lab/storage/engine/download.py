@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import BlobNotFoundError, StorageError
-from azray_lab.storage.engine.flights import Job, fly
+from azray_lab.storage.engine.flights import Job, fly, whole_files
 from azray_lab.storage.engine.landing import Landing
 from azray_lab.storage.engine.model import Entry, MiB
 from azray_lab.storage.engine.upload import md5_of
@@ -24,7 +24,8 @@ def download(
 ) -> Entry | None:
     """See `Engine.get_file`."""
     try:
-        first = engine.read(container, name, 0, _RANGE, check=check)
+        with whole_files.hold(_RANGE):
+            first = engine.read(container, name, 0, _RANGE, check=check)
     except BlobNotFoundError as error:
         if error.facts.get("code") == "ContainerNotFound":
             raise
@@ -33,10 +34,12 @@ def download(
     try:
         landing.begin(first.size)
         landing.write(0, first.data)
-        rest = range(_RANGE, first.size, _RANGE)
-        part = functools.partial(fetch, engine, (container, name, first.etag), landing, size=first.size, check=check)
-        for _ in fly(Job(functools.partial(part, offset), _RANGE) for offset in rest):
-            pass
+        size, rest = first.size, range(_RANGE, first.size, _RANGE)
+        part = functools.partial(fetch, engine, (container, name, first.etag), landing, size=size, check=check)
+        first = first._replace(data=b"")
+        with whole_files.hold(_RANGE * len(rest)):
+            for _ in fly(Job(functools.partial(part, offset), _RANGE) for offset in rest):
+                pass
         if check:
             compare(engine, container, name, landing)
         landing.finish(durable=durable)

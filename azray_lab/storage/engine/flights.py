@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import threading
 import time
@@ -64,6 +66,36 @@ def fly(
         flight.land()
 
 
+class Budget:
+    """Bytes that all whole files on their way may hold together, whoever asked for them; first come, first served."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begins anew, as a forked child has to, which has none of the threads that hold something."""
+        self._held = 0
+        self._turn = threading.Lock()
+        self._freed = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, cost: int) -> Iterator[None]:
+        """Waits until `cost` bytes are free, at most all of them; others do their requests, which have deadlines."""
+        cost = min(cost, BYTES_IN_FLIGHT)
+        with self._turn, self._freed:
+            while self._held + cost > BYTES_IN_FLIGHT:
+                self._freed.wait()
+            self._held += cost
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._held -= cost
+                self._freed.notify_all()
+
+
+whole_files = Budget()
+os.register_at_fork(after_in_child=whole_files.renew)
 _END: Any = object()
 
 
