@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from azray_lab.storage.uri import BlobUri
 
 _MIB = 1024 * 1024
-# What one file may hold in memory while it is under way; larger ones travel in ranges of this size.
-_RANGE = 4 * _MIB
 
 
 class Found(NamedTuple):
@@ -53,10 +51,12 @@ def fetch(
 ) -> None:
     """Brings `wanted` into `folder`, each file whole or not at all, 64 at a time.
 
+    A large file travels in ranges side by side, so it counts with all its bytes among those under way.
+
     `done` is told of each that is there, with the version that came. One that is gone by now is left out.
     """
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.engine.flights import Job, fly
+    from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, Job, fly
 
     stop = threading.Event()
     engine = engine_for(uri, environ).stoppable(stop)
@@ -66,7 +66,7 @@ def fetch(
         entry = engine.get_file(uri.container, f"{_prefix(uri)}{blob.name}", folder / blob.name)
         return Found(blob.name, entry.size, entry.etag) if entry is not None else None
 
-    jobs = (Job(functools.partial(one, blob), min(blob.size, _RANGE)) for blob in wanted)
+    jobs = (Job(functools.partial(one, blob), min(blob.size, BYTES_IN_FLIGHT)) for blob in wanted)
     for came in fly(jobs, operation.check, stop):
         if came is None:
             continue

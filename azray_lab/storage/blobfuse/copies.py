@@ -6,13 +6,15 @@ uses goes when another one needs its space.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from azray_lab.errors import MountError, StorageError
 from azray_lab.storage.blobfuse import mountinfo, program
@@ -20,12 +22,23 @@ from azray_lab.storage.blobfuse.blobs import Found, fetch, listed
 from azray_lab.storage.blobfuse.capacity import MIB
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from azray_lab.operation import Operation
     from azray_lab.storage.uri import BlobUri
 
 _MOUNT_SECONDS = 10.0
+# How long a mount waits for another one of the same data, which takes as long as its bytes do.
+_LOCK_SECONDS = 3600.0
 _FILES = "files"
 _JOURNAL = "journal"
+
+
+class Held(NamedTuple):
+    """A blob in the copy, and its file's time of change (nanoseconds since 1970) when it landed."""
+
+    blob: Found
+    stamp: int = 0
 
 
 class Copy:
@@ -41,16 +54,51 @@ class Copy:
         """The copy of `uri` among those below `base`."""
         return cls(base / hashlib.sha256(uri.encode()).hexdigest()[:16])
 
+    @contextlib.contextmanager
+    def lock(self, operation: Operation[Any], seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+        """The right to change the copy; waits up to `seconds` for another process that has it."""
+        guard = self._guard()
+        operation.wait_for(
+            lambda: _taken(guard),
+            reason=f"another process works on the copy in {self.root}",
+            seconds=seconds,
+            next_step="azray mounts",
+        )
+        try:
+            yield
+        finally:
+            guard.release()
+
+    def remove_unlocked(self) -> bool:
+        """Removes the copy unless another process works on it; whether it is gone."""
+        guard = self._guard()
+        if not _taken(guard):
+            return False
+        try:
+            self.remove()
+        finally:
+            guard.release()
+        return True
+
+    def _guard(self) -> BaseFileLock:
+        from filelock import FileLock
+
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.root.with_name(f"{self.root.name}.lock"), timeout=0)
+
     def known(self) -> dict[str, Found]:
         """What the journal says is there; a half line, as a crash leaves it, does not count."""
-        out: dict[str, Found] = {}
+        return {name: held.blob for name, held in self._held().items()}
+
+    def _held(self) -> dict[str, Held]:
+        out: dict[str, Held] = {}
         if self._journal.exists():
             for line in self._journal.read_text(encoding="utf-8").splitlines():
                 try:
-                    blob = Found(*json.loads(line))
+                    name, size, etag, *stamp = json.loads(line)
                 except (ValueError, TypeError):
                     continue
-                out[blob.name] = blob
+                out[name] = Held(Found(name, size, etag), *stamp[:1])
         return out
 
     def size(self) -> int:
@@ -78,7 +126,7 @@ class Copy:
         missing = self._settle(wanted)
         if missing:
             with operation.stage("copy", f"{len(missing):,} files") as stage, self._journal.open("a") as journal:
-                fetch(uri, missing, self.files, operation, stage, lambda blob: _note(journal, blob), environ)
+                fetch(uri, missing, self.files, operation, stage, lambda blob: self._landed(journal, blob), environ)
                 stage.summary = f"{len(missing):,} files"
         self._journal.touch()
         return len(missing)
@@ -102,27 +150,62 @@ class Copy:
 
     def _settle(self, wanted: Mapping[str, Found]) -> list[Found]:
         """Removes what is there and not wanted, writes the journal anew, and returns what is missing."""
-        known = self.known()
-        there = {
-            name: blob for name, blob in known.items() if wanted.get(name) == blob and (self.files / name).exists()
-        }
+        known = self._held()
+        there = {name: held for name, held in known.items() if wanted.get(name) == held.blob and self._whole(held)}
         for name in known.keys() - there.keys():
-            (self.files / name).unlink(missing_ok=True)
+            self._discard(self.files / name)
         fresh = self._journal.with_suffix(".new")
         with fresh.open("w") as journal:
-            for blob in there.values():
-                _note(journal, blob)
+            for held in there.values():
+                _note(journal, held)
         fresh.replace(self._journal)
         return [blob for name, blob in wanted.items() if name not in there]
+
+    def _whole(self, held: Held) -> bool:
+        """Whether the file is as it landed, as far as its size and its time tell."""
+        try:
+            found = (self.files / held.blob.name).lstat()
+        except OSError:
+            return False
+        as_it_was = (found.st_size, found.st_mtime_ns) == (held.blob.size, held.stamp)
+        return stat.S_ISREG(found.st_mode) and as_it_was
+
+    def _discard(self, path: Path) -> None:
+        """Removes a file, and the folders above it that are empty then: a blob may have the name of one now."""
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self.files:
+                return
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return  # other files are in it
+
+    def _landed(self, journal: TextIO, blob: Found) -> None:
+        path = self.files / blob.name
+        path.chmod(0o444)
+        _note(journal, Held(blob, path.stat().st_mtime_ns))
 
     def remove(self) -> None:
         """Removes the copy."""
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _note(journal: Any, blob: Found) -> None:
-    journal.write(json.dumps(list(blob)) + "\n")
+def _note(journal: TextIO, held: Held) -> None:
+    journal.write(json.dumps([*held.blob, held.stamp]) + "\n")
     journal.flush()
+
+
+def _taken(guard: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        guard.acquire()
+    except Timeout:
+        return False
+    return True
 
 
 def _fits(name: str) -> bool:
@@ -147,8 +230,9 @@ def make_room(base: Path, needed: int, room: int, in_use: Iterable[Path]) -> Non
     for copy in sorted((copy for copy in copies if copy.root not in kept), key=Copy.used):
         if total + needed <= room:
             return
-        total -= copy.size()
-        copy.remove()
+        size = copy.size()
+        if copy.remove_unlocked():
+            total -= size
 
 
 def show(source: Path, path: str, environ: Mapping[str, str]) -> bool:

@@ -202,10 +202,13 @@ class Mounts:
         copy = Copy(Path(record.cache))
         room = self._room(copy.root)
         used = [Path(other.cache) for other in self.records if other.engine == "hydrate"]
-        copies.make_room(copy.root.parent, 0, room, [*used, copy.root])
-        copy.sync(wanted.uri, operation, room + copy.size(), self.environ)
-        linked = copies.show(copy.files, record.path, self.environ)
-        return record.but(linked=linked)
+        with copy.lock(operation):
+            copies.make_room(copy.root.parent, 0, room, [*used, copy.root])
+            copy.sync(wanted.uri, operation, room + copy.size(), self.environ)
+            done = record.but(linked=copies.show(copy.files, record.path, self.environ))
+            # Before the lock goes: by the record another mount sees that this copy is in use.
+            self.records.folder(record.path).write(done)
+        return done
 
     # Unmounting.
 

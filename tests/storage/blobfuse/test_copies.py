@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import azray_lab
-from azray_lab.errors import StorageError
+from azray_lab.errors import DeadlineError, StorageError
 from azray_lab.operation import Operation
-from azray_lab.storage.blobfuse import mountinfo
+from azray_lab.storage.blobfuse import blobs, mountinfo
+from azray_lab.storage.blobfuse.capacity import MIB
 from azray_lab.storage.blobfuse.copies import Copy, make_room
 from azray_lab.storage.blobfuse.mounts import Mounts
 from azray_lab.storage.blobfuse.request import Request
 from azray_lab.storage.uri import BlobUri
+from azray_lab.testing.blob_server import run_blob_server
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
@@ -108,9 +111,9 @@ def test_room_is_made_by_what_nobody_uses(tmp_path: Path):
         (copy.root / "journal").write_text(f'["f", 100, "{name}"]\n')
         os.utime(copy.root / "journal", (1000 - age, 1000 - age))
     make_room(tmp_path, 50, 260, [tmp_path / "used"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "used"]
+    assert sorted(path.name for path in tmp_path.glob("*/")) == ["new", "used"]
     make_room(tmp_path, 200, 260, [tmp_path / "used"])
-    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+    assert [path.name for path in tmp_path.glob("*/")] == ["used"]
 
 
 def test_room_is_never_made_by_what_is_not_a_copy(tmp_path: Path):
@@ -119,6 +122,72 @@ def test_room_is_never_made_by_what_is_not_a_copy(tmp_path: Path):
     (tmp_path / "photos" / "one.jpg").write_text("x")
     make_room(tmp_path, 10**9, 0, [])
     assert (tmp_path / "photos" / "one.jpg").read_text() == "x"
+
+
+def test_a_copy_that_another_process_works_on_is_waited_for_and_kept(tmp_path: Path):
+    """While it is locked it makes no room and nobody else changes it; afterwards both are possible."""
+    copy = Copy(tmp_path / "copy")
+    copy.files.mkdir(parents=True)
+    (copy.root / "journal").write_text('["f", 100, "x", 0]\n')
+    first: Operation[None] = Operation("first")
+
+    def work(operation: Operation[None]) -> None:
+        with copy.lock(operation):
+            make_room(tmp_path, 200, 100, [])
+            assert copy.known()
+            with pytest.raises(DeadlineError, match="another process works"), Copy(copy.root).lock(operation, 0.05):
+                pass
+
+    first.run(work)
+    make_room(tmp_path, 200, 100, [])
+    assert not copy.root.exists()
+
+
+def test_local_damage_is_found_and_mended(container: Container):
+    """Files are read-only for everybody; one that was changed, cut or replaced by a link comes again."""
+    container.put(a="1", b="22", c="3", d="4")
+    container.sync()
+    files = container.copy.files
+    assert {stat.S_IMODE((files / name).stat().st_mode) for name in "abcd"} == {0o444}
+    for name in "ab":
+        (files / name).chmod(0o644)
+    (files / "a").write_text("X")  # the same size, another time
+    os.truncate(files / "b", 1)
+    (files / "c").unlink()
+    (files / "c").symlink_to(files / "d")
+    assert container.sync() == 3
+    assert container.there() == {"a": "1", "b": "22", "c": "3", "d": "4"}
+    assert container.sync() == 0
+
+
+def test_a_folder_becomes_a_file_and_a_file_a_folder(container: Container):
+    """When `a/b` goes and `a` comes, and the other way round, the copy follows."""
+    container.put(a__b__c="1", x="2")
+    container.sync()
+    container.files.rm_file(f"{container.base}/a/b/c")
+    container.files.rm_file(f"{container.base}/x")
+    container.put(a="3", x__y="4")
+    container.sync()
+    assert container.there() == {"a": "3", "x/y": "4"}
+
+
+def test_large_files_count_with_all_their_bytes(tmp_path: Path):
+    """Each travels in ranges side by side: two of 64 MiB are never under way together."""
+    with run_blob_server() as server:
+        uri = BlobUri.parse(server.seed("data", "set/{}", 3, os.urandom(MIB), 64))
+        wanted = list(blobs.listed(uri, server.environment()))
+        seen: list[int] = []
+
+        def work(operation: Operation[None]) -> None:
+            with operation.stage("copy", "three files") as stage:
+                blobs.fetch(
+                    uri, wanted, tmp_path, operation, stage,
+                    lambda _: seen.append(len(list(tmp_path.rglob("*.part")))), server.environment(),
+                )  # fmt: skip
+
+        Operation[None]("fetch").run(work)
+    assert len(seen) == 3
+    assert max(seen) <= 1
 
 
 @pytest.fixture
