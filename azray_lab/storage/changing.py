@@ -43,7 +43,7 @@ class Changing:
                 raise IsADirectoryError(errno.EISDIR, "it is a container with blobs; recursive=True removes it", path)
             engine.delete_container(container)
             return
-        names = [entry.name for entry in engine.list(container, f"{name}/")] if recursive else []
+        names = [entry.stored for entry in engine.list(container, f"{name}/")] if recursive else []
         # Longer names first, so that a folder of a hierarchical account is empty when it is its turn.
         for depth in sorted({one.count("/") for one in names}, reverse=True):
             engine.delete_many((container, one) for one in names if one.count("/") == depth)

@@ -177,7 +177,7 @@ class Checkpoints:
         for folder in sorted((dropped | set(started)) - known):
             blobs = list(engine.list(container, f"{base}{folder}/"))
             if folder in dropped or _abandoned([started.get(folder), *(one.modified for one in blobs)]):
-                engine.delete_many((container, one.name) for one in blobs)
+                engine.delete_many((container, one.stored) for one in blobs)
                 engine.delete(container, f"{base}{_STARTED}/{folder}")
 
     # Reading.

@@ -6,17 +6,19 @@ import functools
 import itertools
 import threading
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from azray_lab.errors import UsageError
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
-from azray_lab.storage.listing import Found, blob, inside, matching, missing, wild
+from azray_lab.storage.listing import Found, blob, inside, matching, missing, stands_for_folder, wild
 from azray_lab.storage.transfer import Meter, files_text, size_text, transfer
 from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
+    from azray_lab.storage.engine import Engine
     from azray_lab.storage.places import Item
     from azray_lab.storage.routes import Route
 
@@ -88,7 +90,10 @@ def as_action(item: Item) -> dict[str, Any]:
 
 
 def removable(uri: BlobUri, *, recursive: bool, environ: Mapping[str, str] | None) -> Iterator[Found]:
-    """The blobs that a removal of `uri` means; BlobNotFoundError when there is none, UsageError for a folder."""
+    """The blobs that a removal of `uri` means; BlobNotFoundError when there is none, UsageError for a folder.
+
+    What stands for a folder, and has to go after what is in it, is given as one, by the name that the service knows.
+    """
     engine = engine_for(uri, environ)
     if not uri.path and not recursive:
         raise UsageError(f"{uri} is a container", next_step="add -r to remove all that is in it")
@@ -102,16 +107,24 @@ def removable(uri: BlobUri, *, recursive: bool, environ: Mapping[str, str] | Non
             yield Found.of(entry, uri)
         if not nothing:
             return
-    # A folder's own placeholder goes with what is in it, so the engine's listing and not that for people.
-    prefix = f"{uri.path.rstrip('/')}/" if uri.path else ""
     if recursive:
-        for entry in engine.list(uri.container, prefix):
+        for found in _all_below(engine, uri):
             nothing = False
-            yield Found.of(entry._replace(kind="blob"), uri)
+            yield found
     elif nothing and next(inside(engine, uri, recursive=True), None) is not None:
         raise UsageError(f"{uri} is a folder", next_step="add -r to remove all that is in it")
     if nothing and uri.path:
         raise missing(engine, uri)
+
+
+def _all_below(engine: Engine, uri: BlobUri) -> Iterator[Found]:
+    # A folder's own placeholder goes with what is in it, so the engine's listing and not that for people.
+    for entry in engine.list(uri.container, f"{uri.path.rstrip('/')}/" if uri.path else ""):
+        found = Found.of(entry._replace(kind="blob", name=entry.stored), uri)
+        yield replace(found, kind="folder") if entry.kind == "folder" else found
+    own = engine.stat(uri.container, uri.path.rstrip("/")) if uri.path else None
+    if own is not None and stands_for_folder(own):
+        yield replace(Found.of(own, uri), kind="folder")
 
 
 def run_remove(uri: BlobUri, operation: Operation[Any], *, recursive: bool, environ: Mapping[str, str] | None) -> Done:
@@ -120,17 +133,31 @@ def run_remove(uri: BlobUri, operation: Operation[Any], *, recursive: bool, envi
     stop = threading.Event()
     engine = engine_for(uri, environ).stoppable(stop)
     files = size = 0
+    folders: list[Found] = []
+
+    def blobs() -> Iterator[Found]:
+        for one in removable(uri, recursive=recursive, environ=environ):
+            if one.kind == "folder":
+                folders.append(one)
+            else:
+                yield one
 
     def job(found: Found) -> Job[int]:
         work = functools.partial(engine.delete, found.uri.container, found.uri.path)
         return Job(lambda: (found.size or 0) if work() else -1)
 
     with operation.stage("remove", f"removing {uri}") as stage:
-        found = removable(uri, recursive=recursive, environ=environ)
-        for freed in fly(map(job, found), operation.check, stop):
+        for freed in fly(map(job, blobs()), operation.check, stop):
             if freed >= 0:
                 files, size = files + 1, size + freed
                 if files % 100 == 0:
                     stage.progress(None, f"{files_text(files)} removed")
+        for depth in sorted({_depth(one) for one in folders}, reverse=True):
+            for _ in fly((job(one) for one in folders if _depth(one) == depth), operation.check, stop):
+                pass
         stage.summary = f"{files_text(files)}, {size_text(size)}"
     return Done(files, size, round(operation.elapsed - began, 3))
+
+
+def _depth(found: Found) -> int:
+    return found.uri.path.rstrip("/").count("/")

@@ -80,7 +80,12 @@ def blob(engine: Engine, uri: BlobUri) -> Entry | None:
     if not uri.path or uri.path.endswith("/"):
         return None
     found = engine.stat(uri.container, uri.path)
-    return None if found is None or found.metadata.get("hdi_isfolder") == "true" else found
+    return None if found is None or stands_for_folder(found) else found
+
+
+def stands_for_folder(entry: Entry) -> bool:
+    """Whether a blob that was looked at is a folder's: of a hierarchical namespace, or left by other tools."""
+    return entry.metadata.get("hdi_isfolder", "").lower() == "true"
 
 
 def inside(engine: Engine, uri: BlobUri, *, recursive: bool) -> Iterator[Entry]:

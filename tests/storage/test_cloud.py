@@ -14,6 +14,8 @@ import azray_lab
 from azray_lab import blob
 from azray_lab.errors import BlobNotFoundError, UsageError
 from azray_lab.storage.cloud import AzureFileSystem
+from azray_lab.storage.engine import engine_for
+from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
@@ -123,6 +125,24 @@ def test_a_sync_from_a_folder_that_is_not_there(tmp_path: Path, delete: bool):
     with pytest.raises(BlobNotFoundError, match="az://data/misspelt"):
         blob.planned_sync("az://data/misspelt", there, delete=delete)
     assert _below(there) == ["a"]
+
+
+@pytest.mark.parametrize("how", ["remove", "slash", "fsspec"])
+def test_blobs_that_stand_for_folders_go_with_them(azurite: Azurite, how: str):
+    """The marker of the folder, and those of folders in it, whose names have no slash at their end."""
+    engine = engine_for(BlobUri.parse("az://data"), azurite.environment())
+    for folder in ("marked", "marked/deep", "marked/deep/er"):
+        engine.put("data", folder, b"", metadata={"hdi_isfolder": "true"})
+    engine.put("data", "marked/deep/er/x", b"1")
+    engine.put("data", "marked-not", b"1")
+    planned = blob.to_remove("az://data/marked", recursive=True).to_dict()
+    assert planned[-1]["target"] == "az://data/marked"
+    if how == "fsspec":
+        azray_lab.filesystem(environ=azurite.environment()).rm("data/marked", recursive=True)
+    else:
+        uri = "az://data/marked/" if how == "slash" else "az://data/marked"
+        assert blob.remove(uri, recursive=True).run().files == 1
+    assert [one.stored for one in engine.list("data", "marked")] == ["marked-not"]
 
 
 def test_more_files_than_are_kept_are_listed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

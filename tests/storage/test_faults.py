@@ -208,8 +208,8 @@ def test_a_host_that_is_no_name():
     assert time.monotonic() - began < 30  # the look-up's own deadline is 4 s; the rest is a busy machine
 
 
-def test_a_host_that_refuses_or_is_silent(server: BlobServer, monkeypatch: pytest.MonkeyPatch):
-    """Nobody listens: three tries. Something listens that is no Blob service: told at once, and as such."""
+def test_a_host_that_refuses(server: BlobServer, monkeypatch: pytest.MonkeyPatch):
+    """Nobody listens: an error that names the endpoint, after few tries."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     text = server.connection_string.replace(server.endpoint, f"http://127.0.0.1:{port}/devstoreaccount1")
@@ -264,6 +264,15 @@ def test_a_file_larger_than_the_disk_is_not_begun(server: BlobServer, tmp_path: 
     assert "free some space" in caught.value.next_step
     assert _below(tmp_path) == []
     del server
+
+
+@pytest.mark.parametrize("name", ["\N{GRINNING FACE}" * 62, "ü" * 127, "x" * 255], ids=["emoji", "umlauts", "ascii"])
+def test_the_longest_names(engine: Engine, tmp_path: Path, name: str):
+    """What a file system takes as a name, counted in bytes, can be downloaded; no other file is left."""
+    engine.put("data", name, b"1")
+    assert engine.get_file("data", name, tmp_path / name) is not None
+    assert _below(tmp_path) == [name]
+    engine.delete("data", name)
 
 
 @pytest.mark.parametrize("size", [10, 20 * _MiB])

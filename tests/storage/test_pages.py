@@ -56,6 +56,7 @@ def test_folders_of_all_kinds():
     items += stub.format("c", "", "<hdi_isfolder>true</hdi_isfolder>")
     items += stub.format("directory", "", "")
     found, _ = pages.blobs(_page(items), "az://data")
+    assert [one.stored for one in found] == ["a/", "b", "c", "directory"]
     kinds = [(one.kind, one.name) for one in found]
     assert kinds == [("folder", "a/"), ("folder", "b/"), ("folder", "c/"), ("blob", "directory")]
 

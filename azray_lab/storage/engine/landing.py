@@ -48,7 +48,7 @@ class Landing:
         with local(self.path, "written"):
             self._follow()
             folder, name = os.path.split(self.path)
-            self._temporary = f"{folder or '.'}/.{name[:80]}.{os.urandom(4).hex()}.part"
+            self._temporary = f"{folder or '.'}/.{_begin(name)}.{os.urandom(4).hex()}.part"
             if size > _LARGE:
                 self._make_folders(Path(folder))
                 self._check_space(size)
@@ -121,6 +121,11 @@ class Landing:
             if self._file >= 0:
                 os.close(self._file)
             self._file = -1
+
+
+def _begin(name: str) -> str:
+    """At most 80 bytes of a name: file systems count bytes, of which a character may have four."""
+    return os.fsencode(name)[:80].decode("utf-8", "ignore")
 
 
 @contextlib.contextmanager

@@ -29,6 +29,13 @@ class Entry(NamedTuple):
     changed: str = ""
     facts: tuple[tuple[str, str], ...] = ()
     """More headers of a single blob, with lower-case names: `content-type`, `content-md5`, `x-ms-meta-...`."""
+    raw: str = ""
+    """The name of the blob that stands for a folder, when it is another one: `d` for `d/`."""
+
+    @property
+    def stored(self) -> str:
+        """The name by which the service knows it."""
+        return self.raw or self.name
 
     @property
     def modified(self) -> datetime | None:

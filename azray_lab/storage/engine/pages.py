@@ -58,7 +58,7 @@ def _entry(kind: str, encoded: str, raw: str, rest: str) -> Entry:
     # Listings give it without its quotes or, since 2025, with them, escaped.
     etag = f'"{_unescape(etag).strip(chr(34))}"' if etag else ""
     if ("hdi_isfolder" in rest or "directory" in rest) and _FOLDER.search(rest):
-        return Entry("folder", name if name.endswith("/") else f"{name}/", 0, etag, date)
+        return Entry("folder", name if name.endswith("/") else f"{name}/", 0, etag, date, (), name)
     return Entry("blob", name, int(length), etag, date)
 
 
