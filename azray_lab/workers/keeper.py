@@ -19,7 +19,8 @@ from azray_lab.storage.credentials.sealing import unseal
 NAMESPACE = "azray"
 # Asking `az` on a busy machine takes up to 30 s, and the actor has to start before.
 _ANSWER_SECONDS = 90.0
-_TRIES = 3
+# An actor's name becomes free when Ray has seen that its maker is gone: seconds on a busy machine.
+_FREE_SECONDS = 15.0
 _PAUSE_SECONDS = 0.2
 
 
@@ -52,7 +53,8 @@ def ask(sealed: str, scope: str) -> tuple[str, int]:
     from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
     problem: Exception | None = None
-    for _ in range(_TRIES):
+    deadline = 0.0
+    while problem is None or time.monotonic() < deadline:
         try:
             answer: Any = ray.get(_keeper(ray, sealed).token.remote(scope), timeout=_ANSWER_SECONDS)
         except RayTaskError as error:
@@ -60,6 +62,7 @@ def ask(sealed: str, scope: str) -> tuple[str, int]:
                 raise error.cause from None
             raise
         except (RayActorError, ValueError) as error:  # its maker has just ended; ValueError: its name is still taken
+            deadline = deadline or time.monotonic() + _FREE_SECONDS
             problem = error
             time.sleep(_PAUSE_SECONDS)
         except GetTimeoutError as error:
