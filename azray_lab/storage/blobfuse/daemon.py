@@ -39,11 +39,20 @@ def _wish(record: Record) -> profiles.Wish:
 
 
 class Daemon:
-    """The daemon of one mount. `table` is the kernel's list of mounts."""
+    """The daemon of one mount. `table` is the kernel's list of mounts, `uri` its place with what the record never has.
+
+    That is a signature, which is in the process's environment alone.
+    """
 
     def __init__(
-        self, record: Record, folder: Folder, environ: Mapping[str, str], table: Path = mountinfo.TABLE
+        self,
+        record: Record,
+        folder: Folder,
+        environ: Mapping[str, str],
+        table: Path = mountinfo.TABLE,
+        uri: BlobUri | None = None,
     ) -> None:
+        self._uri = uri
         self.record = record
         self._folder = folder
         self._environ = environ
@@ -53,7 +62,7 @@ class Daemon:
         """Mounts; returns the record when the folder answers. Whatever goes wrong, nothing of it stays."""
         executable = program.find(self._environ)
         program.version(executable, self._environ)
-        account = Account.of(BlobUri.parse(self.record.uri), self._environ)
+        account = Account.of(self._uri or BlobUri.parse(self.record.uri), self._environ)
         opened = access(account, self._environ)
         environment = opened.environment(self._environ) | profiles.environment() | {program.MARK: self.record.path}
         self._write(capacity, opened.settings)

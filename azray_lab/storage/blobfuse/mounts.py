@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from azray_lab.operation import Operation
     from azray_lab.storage.blobfuse.profiles import Setting
     from azray_lab.storage.blobfuse.request import Choice, Request
+    from azray_lab.storage.uri import BlobUri
 
 MOUNT_SECONDS = 60.0
 WAIT_SECONDS = 30.0
@@ -64,8 +65,9 @@ class Mounts:
                 record = self._start(record, wanted, operation, seconds).but(made=made)
                 folder.write(record)
             except BaseException:
-                folder.remove()
-                _unmake(path, made=made)
+                with operation.shielded():
+                    self._undo(record)
+                    _unmake(path, made=made)
                 raise
             return record
 
@@ -139,6 +141,15 @@ class Mounts:
             raise self._taken(record, f"a {there.kind} from {there.source}")
         return None
 
+    def _undo(self, record: Record) -> None:
+        """Takes away whatever a mount that failed has made so far."""
+        there = mountinfo.at(record.path, self._table)
+        if there is not None and there.blobfuse:
+            self._daemon(record).wipe()
+        elif problem := copies.hide(record.path, self.environ, lazy=True, table=self._table):
+            raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
+        self.records.forget(record)
+
     def _check_dead(self, record: Record, state: str, reason: str) -> None:
         if state == "silent":
             raise MountError(
@@ -183,7 +194,7 @@ class Mounts:
             return self._copy(record, wanted, operation)
         with operation.stage("mount", f"{record.uri} at {record.path}") as stage:
             try:
-                done = self._daemon(record).start(self._capacity(record), operation, seconds)
+                done = self._daemon(record, wanted.uri).start(self._capacity(record), operation, seconds)
             except UnsupportedError as error:
                 if wanted.fallback != "copy":
                     raise
@@ -195,8 +206,8 @@ class Mounts:
         operation.note(why)
         return self._copy(self._copied(record, wanted).but(why=why), wanted, operation)
 
-    def _daemon(self, record: Record) -> Daemon:
-        return Daemon(record, self.records.folder(record.path), self.environ, self._table)
+    def _daemon(self, record: Record, uri: BlobUri | None = None) -> Daemon:
+        return Daemon(record, self.records.folder(record.path), self.environ, self._table, uri)
 
     def _copy(self, record: Record, wanted: Request, operation: Operation[Any]) -> Record:
         copy = Copy(Path(record.cache))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, LeftoverError
@@ -25,6 +26,8 @@ PLUGINS = "RAY_RUNTIME_ENV_PLUGINS"
 _PLUGIN = {"class": "azray_lab.storage.blobfuse.ray_plugin.MountPlugin"}
 # How long `down` waits for files that somebody else has open below a mount, in seconds.
 _OPEN_SECONDS = 5.0
+# Before a mount that could not be brought back, or was lost again, is tried again, in seconds.
+_FIRST_PAUSE, _LAST_PAUSE = 5.0, 300.0
 
 
 def paths(spec: ClusterSpec) -> list[str]:
@@ -117,18 +120,31 @@ def states(handle: Handle) -> tuple[MountStatus, ...]:
 
 
 class Mender:
-    """Brings back mounts whose process has died: each in a process of its own, so that the watchdog never waits."""
+    """Brings back mounts whose process has died: each in a process of its own, so that the watchdog never waits.
 
-    def __init__(self) -> None:
+    The pause before the next try doubles, from 5 seconds to 5 minutes; a mount that stays is forgotten.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._at_work: dict[str, subprocess.Popen[bytes]] = {}
+        self._clock = clock
+        self._pauses: dict[str, tuple[float, float]] = {}  # by path: the pause in seconds, and when it is over
 
     def look(self, handle: Handle) -> list[str]:
         """Starts the mending of what needs it, and returns those paths. Costs a look at /proc for each mount."""
-        begun = []
+        begun, now = [], self._clock()
         for record in _records(handle):
             busy = self._at_work.get(record.path)
-            if (busy is not None and busy.poll() is None) or record.ending or quick(record) == "mounted":
+            if (busy is not None and busy.poll() is None) or record.ending:
                 continue
+            pause, over = self._pauses.get(record.path, (_FIRST_PAUSE / 2, now))
+            if now < over:
+                continue
+            if quick(record) == "mounted":
+                self._pauses.pop(record.path, None)
+                continue
+            pause = min(2 * pause, _LAST_PAUSE)
+            self._pauses[record.path] = (pause, now + pause)
             command = [sys.executable, "-m", "azray_lab.storage.blobfuse.mending", record.path]
             self._at_work[record.path] = subprocess.Popen(command, stdin=subprocess.DEVNULL)
             begun.append(record.path)

@@ -23,6 +23,9 @@ from azray_lab.errors import (
 )
 from azray_lab.operation import Operation
 from azray_lab.storage.blobfuse import program
+from azray_lab.storage.blobfuse.records import Record, Records
+from azray_lab.targets.base import Handle
+from azray_lab.targets.local.mounts import Mender
 
 KEY = "c2VjcmV0LWtleQ=="
 
@@ -53,6 +56,56 @@ def test_the_secret_is_in_the_environment_alone(stage):
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     assert "--disable-version-check" in seen["argv"]
     stage.unmount()
+
+
+def test_a_signature_in_the_uri_opens_the_account_and_is_never_on_disk(stage):
+    """The process gets it in its environment; record, configuration, log and command do not have it."""
+    stage.mount("https://other.blob.core.windows.net/data/x?sv=2024-11-04&sig=c2VjcmV0", profile="checkpoints")
+    seen = stage.seen
+    assert "sig=c2VjcmV0" in seen["environ"]["AZURE_STORAGE_SAS_TOKEN"]
+    assert "AZURE_STORAGE_ACCESS_KEY" not in seen["environ"]
+    assert seen["config"]["azstorage"]["mode"] == "sas"
+    assert not any("c2VjcmV0" in word for word in seen["argv"])
+    for file in stage.mounts.records.root.rglob("*"):
+        assert not file.is_file() or "c2VjcmV0" not in file.read_text(errors="replace"), file
+    stage.unmount()
+
+
+def test_a_mount_whose_record_cannot_be_kept_leaves_nothing(stage):
+    """When the record's place is taken, the mount that answers already is ended again."""
+    stage.environ["STUB"] = "no-room-for-the-record"
+    with pytest.raises(OSError, match=r"record\.json"):
+        stage.mount()
+    assert stage.left() == []
+    assert not (stage.folder / "m").exists()
+
+
+def test_a_mount_that_cannot_be_brought_back_is_tried_ever_more_seldom(fresh_home: Path, tmp_path: Path):
+    """The watchdog's pauses double from 5 seconds to 5 minutes; the tries are real processes that fail."""
+    path, clock = str(tmp_path / "m"), [0.0]
+    records = Records(fresh_home / "mounts")
+    records.folder(path).make()
+    copy = str(tmp_path / "no-copy")
+    records.folder(path).write(Record("az://data", path, "dataset", "hydrate", 0.0, cache=copy, owners=("c1",)))
+    handle = Handle("c", "local", "c1", {}, 0.0)
+    mender = Mender(lambda: clock[0])
+    for pause in (5.0, 10.0):
+        assert mender.look(handle) == [path]
+        clock[0] += pause - 0.1
+        assert mender.look(handle) == []
+        clock[0] += 0.1
+        _ended(path)
+    assert mender.look(handle) == [path]
+    _ended(path)
+    assert mender.look(handle) == []
+
+
+def _ended(path: str) -> None:
+    """Waits until no process mends the mount at `path`."""
+    end = time.monotonic() + 60
+    while any(path in (p.info["cmdline"] or ()) and p.info["status"] != "zombie"
+              for p in psutil.process_iter(["cmdline", "status"])):  # fmt: skip
+        assert time.monotonic() < end
 
 
 def test_profile_and_overrides_arrive(stage):

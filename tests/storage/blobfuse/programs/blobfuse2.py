@@ -67,6 +67,8 @@ def mount(path: str, arguments: list[str]) -> None:
         sys.exit(1)
     if FAULT == "code-0-without-mount":
         return
+    if FAULT == "no-room-for-the-record":
+        (work / "record.json").mkdir()
     daemon = subprocess.Popen(
         [sys.executable, __file__, "serve", path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
