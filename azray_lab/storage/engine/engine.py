@@ -10,13 +10,14 @@ an engine; a forked child goes on with the standard library alone. Sizes are byt
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from azray_lab.errors import StorageError
+from azray_lab.errors import AzRayError, StorageError
 from azray_lab.storage.engine import faults
 from azray_lab.storage.engine.fast import Fast, Unable
 from azray_lab.storage.engine.flights import Job, fly
@@ -37,6 +38,8 @@ V = TypeVar("V")
 RANGE = 4 * MiB
 BLOCK = 8 * MiB
 _COPY_LOOK = 0.2
+# Within an account a copy takes minutes; the service itself gives up after two weeks.
+_COPY_SECONDS = 24 * 3600.0
 
 
 class Engine:
@@ -194,19 +197,42 @@ class Engine:
         return Upload(self.wire, container, name, headers, check=check)
 
     def copy(self, source: tuple[str, str], target: tuple[str, str], check: Any = None) -> None:
-        """Copies a blob within the account; the service does it, no byte passes here. `check` may raise to end it."""
+        """Copies a blob within the account; the service does it, no byte passes here. `check` may raise to end it.
+
+        A copy that is ended, or takes longer than a day (StorageError), is aborted: nothing of it goes on.
+        """
         answer = self.wire.copy(*target, self.wire.address(*source))
         status, identity = answer.headers.get("x-ms-copy-status"), answer.headers.get("x-ms-copy-id", "")
+        if status == "pending":
+            try:
+                status = self._copied(target, identity, check)
+            except BaseException:
+                # Why it ended counts, not that the service could not be told.
+                with contextlib.suppress(AzRayError):
+                    self.wire.abort_copy(*target, identity)
+                raise
+        if status not in {"success", None}:
+            raise StorageError(f"{self.wire.place(*source)} was not copied", cause=f"the service says {status}")
+
+    def _copied(self, target: tuple[str, str], identity: str, check: Any) -> str:
+        """The status of a copy once it is over."""
+        deadline = time.monotonic() + _COPY_SECONDS
+        status = "pending"
         while status == "pending":
             if check is not None:
                 check()
+            if time.monotonic() > deadline:
+                raise StorageError(
+                    f"{self.wire.place(*target)} was not copied in time",
+                    cause=f"the service was at it for {_COPY_SECONDS / 3600:.0f} h",
+                    next_step="copy it again",
+                )
             time.sleep(_COPY_LOOK)
             found = self.stat(*target)
             if found is None or found.fact("x-ms-copy-id") != identity:
                 raise faults.changed(self.wire.place(*target), "another copy took its place")
             status = found.fact("x-ms-copy-status")
-        if status not in {"success", None}:
-            raise StorageError(f"{self.wire.place(*source)} was not copied", cause=f"the service says {status}")
+        return status
 
     def delete(self, container: str, name: str, etag: str = "") -> bool:
         """Removes a blob; False when there was none. One request."""

@@ -17,7 +17,7 @@ from azray_lab.storage.engine import faults, pages
 from azray_lab.storage.engine.connections import Answer, Connections
 from azray_lab.storage.engine.model import API_VERSION, Block, Entry, http_now
 from azray_lab.storage.engine.pauses import TRIES, TRIES_TO_CONNECT, Pauses
-from azray_lab.storage.engine.signing import Signer, signer_for
+from azray_lab.storage.engine.signing import Signature, Signer, signer_for
 
 if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
@@ -133,8 +133,19 @@ class Wire:
         return self._unless_missing("DELETE", container, name, headers=headers)
 
     def copy(self, container: str, name: str, source: str) -> Answer:
-        """Has the service copy the blob at the address `source` ("Copy Blob"); it may go on after the answer."""
+        """Has the service copy the blob at the address `source` ("Copy Blob"); it may go on after the answer.
+
+        Where a signature opens the account, the address needs it as well: the request's own is for the target only.
+        """
+        if isinstance(self.signer, Signature):
+            source = f"{source}?{self.signer.query.lstrip('?')}"
         return self.ask("PUT", container, name, headers={"x-ms-copy-source": source}, good=(201, 202))
+
+    def abort_copy(self, container: str, name: str, identity: str) -> bool:
+        """Ends a copy that goes on ("Abort Copy Blob"), which leaves an empty blob; False when it is over already."""
+        query = {"comp": "copy", "copyid": identity}
+        headers = {"x-ms-copy-action": "abort"}
+        return self.ask("PUT", container, name, query=query, headers=headers, good=(204, 404, 409)).status == 204  # noqa: PLR2004 - HTTP
 
     def create_container(self, container: str) -> bool:
         """Makes a container; False when it was there."""
