@@ -140,7 +140,7 @@ def background() -> list[Figure]:
 
 
 def _looker(run: Callable[[str], None]) -> Callable[[], None]:
-    return lambda: run("for card in cards: card.heard({'do': 'look'})")
+    return lambda: run("for card in cards: card._handle_custom_msg({'do': 'look'}, [])")
 
 
 def _share(process: psutil.Process, look: Callable[[], None]) -> float:

@@ -14,7 +14,7 @@ from azray_lab.accelerators.devices import Device, Process, Reason
 from azray_lab.hardware import state
 from azray_lab.hardware.holders import holders
 from azray_lab.hardware.report import GpuReport, GpuRow, Holder, row_of
-from azray_lab.jobs.dashboard import Dashboard
+from azray_lab.jobs.dashboard import ANSWER_SECONDS, Dashboard
 
 if TYPE_CHECKING:
     from azray_lab.accelerators.host import Host
@@ -32,7 +32,8 @@ def machine(host: Host | None = None) -> GpuReport:
     """The GPUs of this machine (or of `host`). Raises nothing: what is wrong stands in the reasons."""
     found = detect(host)
     rows = [_with_processes(row_of(HERE, devices)) for devices in _grouped(found.devices)]
-    return GpuReport(HERE, tuple(rows), {HERE: found.reasons} if found.reasons else {}, time.time())
+    reasons = {HERE: found.reasons} if found.reasons else {}
+    return GpuReport(HERE, tuple(rows), reasons, time.time(), live=host is None)
 
 
 def _grouped(devices: Iterable[Device]) -> list[list[Device]]:
@@ -55,12 +56,14 @@ def _with_processes(row: GpuRow, known: Sequence[Holder] = ()) -> GpuRow:
     return replace(row, holders=(*ours, *rest))
 
 
-def cluster(name: str, endpoint: Endpoint, host: Host | None = None) -> GpuReport:
+def cluster(name: str, endpoint: Endpoint, host: Host | None = None, *, seconds: float = ANSWER_SECONDS) -> GpuReport:
     """The GPUs of a cluster: five requests, whatever the number of nodes; ClusterLostError when it does not answer.
+
+    DeadlineError when one request is not answered in `seconds`.
 
     Live numbers are those that each node's agent last sent (every 2.5 s, Ray 2.60).
     """
-    dashboard = Dashboard(endpoint)
+    dashboard = Dashboard(endpoint, seconds=seconds)
     nodes = state.rows(dashboard, "nodes", state="ALIVE")
     with_gpus = any(labels.count(node["resources_total"]) for node in nodes)
     live = _live(dashboard) if with_gpus else {}
@@ -72,7 +75,7 @@ def cluster(name: str, endpoint: Endpoint, host: Host | None = None) -> GpuRepor
         rows += one.rows()
         if why := one.reasons():
             reasons[one.name] = why
-    return GpuReport(name, tuple(rows), reasons, time.time())
+    return GpuReport(name, tuple(rows), reasons, time.time(), live=host is None)
 
 
 def _live(dashboard: Dashboard) -> dict[str, list[dict[str, Any]]]:

@@ -84,13 +84,15 @@ class GpuRow:
 class GpuReport:
     """The GPUs of this machine or of a cluster, as they were at `read` (seconds since 1970).
 
-    `reasons` says for each node why it has none, or fewer or less than one would think.
+    `reasons` says for each node why it has none, or fewer or less than one would think. `live` is whether it can be
+    read again by its `where` alone; of a given `Host` it cannot.
     """
 
     where: str
     rows: tuple[GpuRow, ...] = ()
     reasons: dict[str, tuple[Reason, ...]] = field(default_factory=dict)
     read: float = 0.0
+    live: bool = True
 
     @property
     def count(self) -> int:
@@ -99,7 +101,14 @@ class GpuReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain JSON, the document of `azray gpus --json`."""
-        return dataclasses.asdict(self)
+        told = dataclasses.asdict(self)
+        del told["live"]  # of use to faces only
+        return told
+
+    def tables(self) -> list[tuple[list[str], list[list[str]]]]:
+        """All that it tells as tables of words: the GPUs by node and type, and who holds them; columns and rows."""
+        found = [self._table(), (list(_HOLDERS), [list(row) for row in self._holders()])]
+        return [(columns, rows) for columns, rows in found if rows]
 
     def _title(self) -> str:
         noun = "GPU" if self.count == 1 else "GPUs"

@@ -82,6 +82,13 @@ class Card(Live):
         at = time.strftime("%Y-%m-%d %H:%M:%S")
         return shown + views.frame(f"<p><small>{views.escape(say('static', time=at))}</small></p>")
 
+    def static_text(self) -> str:
+        """The cluster, or the operation, as text."""
+        status, work = self._source.status, self._source.operation
+        if work and not work.done:
+            return views.operation_text(work)
+        return str(views.status(status)) if status else repr(self)
+
     def __repr__(self) -> str:
         reason = f": {self.document['reason']}" if self.document["reason"] else ""
         return f"<card of cluster {self.name}: {self.document['state']}{reason}>"

@@ -13,7 +13,8 @@ from azray_lab import views
 from azray_lab.cluster import overview
 from azray_lab.errors import AzRayError
 from azray_lab.widgets.card import Card, card_for
-from azray_lab.widgets.feed import feed, quiet
+from azray_lab.widgets.display import interactive
+from azray_lab.widgets.feed import ACTION, feed, quiet
 from azray_lab.widgets.live import Live, asset
 from azray_lab.widgets.texts import say
 
@@ -51,6 +52,10 @@ def _row(handle: Handle, state: str) -> dict[str, Any]:
     return {"state": state, "target": handle.target, "nodes": nodes, "created": round(handle.created, 1)}
 
 
+def _gone(card: Card) -> dict[str, Any]:
+    return {"state": str(card.document["state"]), "target": "", "nodes": "", "created": None}
+
+
 class ClusterTable(Live):
     """The table of all clusters."""
 
@@ -59,6 +64,7 @@ class ClusterTable(Live):
 
     def __init__(self) -> None:
         self._opened: dict[str, Card] = {}
+        self._failed = ""
         self.area = ipywidgets.VBox()
         self._lock = threading.Lock()
         known = feed().source(_KEY)
@@ -68,19 +74,32 @@ class ClusterTable(Live):
         super().__init__(self._joined(source.document()), key=_KEY, source=source)
 
     def _joined(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        return {**document, "opened": dict.fromkeys(self._opened, True)}
+        opened = dict(self._opened)
+        # A cluster that has ended keeps its row as long as its card is open, so that this can be closed.
+        gone = {name: _gone(card) for name, card in opened.items() if name not in document["rows"]}
+        told = {"rows": {**document["rows"], **gone}, "problem": document["problem"] or self._failed}
+        return {**document, **told, "opened": dict.fromkeys(opened, True)}
 
     def fed(self, document: Mapping[str, Any]) -> None:
         """The registry's document, with the cards that are open here."""
         super().fed(self._joined(document))
 
     def heard(self, message: Mapping[str, Any]) -> None:
-        """A click on a row's button."""
+        """A click on a row's button; returns at once, because the card's cluster may not answer."""
         if message.get("do") in {"open", "close"}:
-            self.toggle(str(message.get("name")), wanted=message["do"] == "open")
+            wanted = {"name": str(message.get("name")), "wanted": message["do"] == "open"}
+            threading.Thread(target=self._click, kwargs=wanted, name=f"{ACTION}-open", daemon=True).start()
+
+    def _click(self, name: str, *, wanted: bool) -> None:
+        self._failed = ""
+        try:
+            self.toggle(name, wanted=wanted)
+        except Exception as error:  # noqa: BLE001 - nobody else would see it: the dashboard does
+            self._failed = str(error) if isinstance(error, AzRayError) else f"{type(error).__name__}: {error}"
+            self.show(self._joined(self._source.document()))
 
     def toggle(self, name: str, *, wanted: bool) -> None:
-        """Opens or closes the card of a cluster; doing so twice changes nothing."""
+        """Opens or closes the card of a cluster; doing so twice changes nothing. Costs a second where none answers."""
         with self._lock:
             if wanted and name not in self._opened and name in self._source.document()["rows"]:
                 self._opened[name] = card_for(name)
@@ -91,20 +110,13 @@ class ClusterTable(Live):
 
     def close(self) -> None:
         """Ends the table and the cards that it opened; the clusters live on."""
-        for card in self._opened.values():
+        for card in list(self._opened.values()):
             card.close()
         super().close()
 
     def table(self) -> views.Table:
         """The table as it is now, for where there is no widget."""
-        now = time.time()
-        rows = [
-            (name, row["state"], row["target"], row["nodes"], views.seconds(max(now - row["created"], 0.0)))
-            for name, row in self._source.document()["rows"].items()
-        ]
-        title = say("clusters") if rows else say("clusters.none")
-        columns = [say(f"column.{key}") for key in ("cluster", "state", "target", "size", "age")]
-        return views.Table(title, columns, rows)
+        return _table(self._source.document()["rows"])
 
     def static_html(self) -> str:
         """The table as HTML; it says when that was."""
@@ -113,6 +125,17 @@ class ClusterTable(Live):
 
     def __repr__(self) -> str:
         return str(self.table())
+
+
+def _table(clusters: Mapping[str, Mapping[str, Any]]) -> views.Table:
+    now = time.time()
+    rows = [
+        (name, row["state"], row["target"], row["nodes"], views.seconds(max(now - row["created"], 0.0)))
+        for name, row in clusters.items()
+    ]
+    title = say("clusters") if rows else say("clusters.none")
+    columns = [say(f"column.{key}") for key in ("cluster", "state", "target", "size", "age")]
+    return views.Table(title, columns, rows)
 
 
 class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # published without types
@@ -135,9 +158,10 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # published without typ
         return {**bundle, "text/plain": repr(self), "text/html": self.table.static_html()}
 
 
-def dashboard() -> Dashboard:
+def dashboard() -> Dashboard | views.Table:
     """All clusters of the registry, live, also those that a terminal or another notebook made.
 
-    Reads the registry's files and looks at processes; no request. The card of a row asks its cluster.
+    Reads the registry's files and looks at processes; no request. The card of a row asks its cluster. Where nobody sits
+    before a front end, as under papermill or on a terminal, it is the table as it is now.
     """
-    return Dashboard()
+    return Dashboard() if interactive() else _table({handle.name: _row(handle, state) for handle, state in overview()})

@@ -52,7 +52,7 @@ def _key(value: Any) -> str:
     if isinstance(value, Cluster):
         return value.name
     if isinstance(value, GpuReport):
-        return f"gpus/{value.where}"
+        return f"gpus/{value.where}" if value.live else ""
     return value.operation.subject if isinstance(value, Task) else ""
 
 

@@ -23,9 +23,11 @@ class GpuChart {
     this.stale = make("p", { class: "az-note", role: "status" });
     this.problem = make("p", { class: "az-error", role: "alert", hidden: true });
     this.table = table("az-gpus", say("gpus"), ["node", "gpu.device", "utilisation", "memory", "temperature"], say);
+    this.tables = make("div", {});
     this.reasons = make("ul", { class: "az-notes" });
     this.root = make("section", { class: "az-card", "aria-labelledby": id },
-      make("div", { class: "az-head" }, this.title, this.where), this.stale, this.problem, this.table.frame, this.reasons);
+      make("div", { class: "az-head" }, this.title, this.where), this.stale, this.problem, this.table.frame, this.tables,
+      this.reasons);
     this.element.replaceChildren(this.root);
   }
 
@@ -50,8 +52,22 @@ class GpuChart {
       put(node._memory._text, share(device.memory) + total);
       put(node.children[4], typeof device.temperature === "number" ? `${device.temperature} °C` : "–");
     });
+    // The report in full, as its text and its HTML have it; tables with other columns are other tables.
+    keyed(this.tables, (d.tables ?? []).map((all) => [all.columns.join("/"), all]), (key) => this.grid(key.split("/")), (node, all) => {
+      keyed(node._body, all.rows.map((cells, index) => [index, cells]), () => row(all.columns.length),
+        (line, cells) => cells.forEach((cell, index) => put(line.children[index], cell)));
+    });
     keyed(this.reasons, (d.reasons ?? []).map((reason, index) => [index, reason]), () => make("li"), (node, text) => put(node, text));
     this.tick();
+  }
+
+  grid(columns) {
+    const body = make("tbody"), caption = this.say("gpus.report");
+    const head = columns.map((column) => make("th", { scope: "col" }, column));
+    const node = make("div", { class: "az-scroll", tabindex: "0", role: "region", "aria-label": `${caption}: ${columns.join(", ")}` },
+      make("table", { class: "az-table" }, make("caption", { class: "az-unseen" }, caption), make("thead", {}, make("tr", {}, ...head)), body));
+    node._body = body;
+    return node;
   }
 
   row() {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from azray_lab.cluster import attach
 from azray_lab.errors import AzRayError
-from azray_lab.hardware import gpus
-from azray_lab.hardware.reading import HERE
+from azray_lab.hardware import reading
+from azray_lab.widgets.cluster import READ_SECONDS
 from azray_lab.widgets.feed import feed
 from azray_lab.widgets.live import Live, asset
 
@@ -34,10 +35,9 @@ class GpuSource:
         return self._report
 
     def read(self) -> bool:
-        """Reads the report anew."""
-        where = self._report.where
+        """Reads the report anew; gives up at the first of its requests that is not answered in two seconds."""
         try:
-            self._report = gpus(None if where == HERE else where)
+            self._report = _read(self._report.where)
         except AzRayError as error:
             self._problem = str(error)
             return False
@@ -62,8 +62,16 @@ class GpuSource:
     def document(self) -> dict[str, Any]:
         """All devices, and why there are not more."""
         reasons = [f"{node}: {reason}" for node, why in self._report.reasons.items() for reason in why]
+        tables = [{"columns": columns, "rows": rows} for columns, rows in self._report.tables()]
         document = {"where": self._report.where, "count": self._report.count, "devices": self._devices()}
-        return {**document, "reasons": reasons, "problem": self._problem}
+        return {**document, "tables": tables, "reasons": reasons, "problem": self._problem}
+
+
+def _read(where: str) -> GpuReport:
+    if where == reading.HERE:
+        return reading.machine()
+    cluster = attach(where)
+    return reading.cluster(cluster.name, cluster.endpoint, seconds=READ_SECONDS)
 
 
 def _device(row: GpuRow, device: Device) -> dict[str, Any]:

@@ -65,7 +65,10 @@ class Live {
   takePatch(patch, fromKernel) {
     if (!patch || patch.number === undefined) return;
     if (fromKernel) this.hear(patch.now);
-    if (patch.number === this.number + 1) {
+    if (patch.beat) {
+      // It has the number of the last change, whose content this view may lack.
+      if (patch.number !== this.number) this.ask("whole");
+    } else if (patch.number === this.number + 1) {
       this.number = patch.number;
       this.at = patch.now;
       this.document = merged(this.document, patch.change);

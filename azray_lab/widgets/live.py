@@ -1,8 +1,9 @@
 """What every live widget of ours is: one document on both sides, and on the wire only what changed in it.
 
 `whole` is the document as it is now, for a front end that opens or comes back; `patch` is the last change, a JSON merge
-patch (RFC 7386) with a number. A front end that misses one asks for the whole again. A patch without a change is a
-beat: a front end that hears nothing for some seconds says that what it shows is not live.
+patch (RFC 7386) with a number. A front end that misses one asks for the whole again. A beat
+(`beat: true`) has the number of the last change and none of its own; whoever lacks that change asks for the whole. A
+front end that hears nothing for some seconds says that what it shows is not live.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class Live(anywidget.AnyWidget):
     def beat(self) -> None:
         """Tells the front end that this is live."""
         with self._guard:
-            self._send_patch({})
+            self._send_patch({}, beat=True)
 
     def show_or_beat(self, document: Mapping[str, Any]) -> None:
         """Shows `document`; where nothing has been sent for some seconds it is a beat."""
@@ -126,9 +127,10 @@ class Live(anywidget.AnyWidget):
         if time.monotonic() - self._sent > _BEAT_SECONDS:
             self.beat()
 
-    def _send_patch(self, change: Mapping[str, Any]) -> None:
+    def _send_patch(self, change: Mapping[str, Any], *, beat: bool = False) -> None:
         self._sent = time.monotonic()
-        self.patch = {"number": self._number, "now": time.time(), "change": change}
+        marked = {"beat": True} if beat else {}
+        self.patch = {"number": self._number, "now": time.time(), "change": change, **marked}
 
     def _received(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """What a front end sends: `{"do": "look" | "gone" | "whole" | ...}`. On any thread, also while a cell runs."""
@@ -154,6 +156,10 @@ class Live(anywidget.AnyWidget):
         """The document as HTML that works without JavaScript."""
         return ""
 
+    def static_text(self) -> str:
+        """The document as text."""
+        return repr(self)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__.lower()}>"
 
@@ -161,7 +167,7 @@ class Live(anywidget.AnyWidget):
         if (bundle := super()._repr_mimebundle_()) is None:
             return None
         data, metadata = bundle
-        return {**data, "text/plain": repr(self), "text/html": self.static_html()}, metadata
+        return {**data, "text/plain": self.static_text(), "text/html": self.static_html()}, metadata
 
     def size(self) -> int:
         """The bytes of the last patch as JSON, for tests and figures."""

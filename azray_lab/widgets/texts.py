@@ -122,6 +122,7 @@ TEXTS: dict[str, str] = {
     "gpus": "GPUs",
     "gpus.count": "GPUs ({count})",
     "gpus.none": "No GPU.",
+    "gpus.report": "The report in full",
     "column.gpu.device": "device",
     "column.utilisation": "utilisation",
     "column.temperature": "temperature",

@@ -16,8 +16,10 @@ from azray_lab.durable import read_json, write_json
 from azray_lab.errors import StartError, UnknownClusterError
 from azray_lab.operation import Operation, Task
 from azray_lab.testing.ray_dashboard import FakeRay, run_dashboard
+from azray_lab.views import escape
 from azray_lab.widgets.card import Card, card_for
-from azray_lab.widgets.dashboard import dashboard
+from azray_lab.widgets.cluster import source_of
+from azray_lab.widgets.dashboard import Dashboard
 from azray_lab.widgets.feed import ACTION, THREAD, feed
 
 Until = Callable[[Callable[[], Any], str], Any]
@@ -54,6 +56,7 @@ def test_a_card_shows_state_use_nodes_and_jobs(ray: FakeRay, cards: list[Card]):
     assert "worker-2" in cards[0].static_html()
 
 
+@pytest.mark.slow
 def test_a_card_updates_by_itself_and_sends_only_changes(ray: FakeRay, cards: list[Card], until: Until):
     """What changes on the cluster arrives without a call, as a patch of just that."""
     ray.register("a")
@@ -97,6 +100,7 @@ def test_a_view_that_is_gone_costs_nothing_until_it_is_back(ray: FakeRay, cards:
     until(lambda: cards[0].document["usage"]["cpu"] == [1.0, 12.0], "the truth after the look")
 
 
+@pytest.mark.slow
 def test_a_cluster_that_dies_under_its_card_is_lost_with_the_reason(ray: FakeRay, cards: list[Card], until: Until):
     """The card says `lost` and why, keeps its thread, and offers Down."""
     ray.register("a")
@@ -108,6 +112,7 @@ def test_a_cluster_that_dies_under_its_card_is_lost_with_the_reason(ray: FakeRay
     assert feed().running
 
 
+@pytest.mark.slow
 def test_a_dashboard_that_hangs_is_told_and_others_are_still_fed(ray: FakeRay, cards: list[Card], until: Until):
     """A cluster that answers nothing is degraded with the reason; the card of another one goes on."""
     with run_dashboard(nodes=1) as other:
@@ -152,6 +157,20 @@ def test_html_is_text(ray: FakeRay, cards: list[Card]):
     cards.append(card)
     operation.note(wild)
     assert wild not in card.static_html()
+    assert escape(wild) in card.static_html()
+
+
+def test_html_in_a_node_and_in_an_error_is_text(ray: FakeRay, cards: list[Card]):
+    """A node's name is escaped in HTML, and an error's words are plain JSON that the page sets as text."""
+    wild = "<img src=x onerror=alert(1)>"
+    ray.names[1] = wild
+    ray.register("a")
+    cards.append(card_for("a"))
+    assert wild in cards[0].document["nodes"]
+    assert wild not in cards[0].static_html()
+    assert escape(wild) in cards[0].static_html()
+    source_of("a").tell(StartError(wild, cause="no room", next_step="azray logs"))
+    assert source_of("a").document()["error"]["message"] == wild
 
 
 # Operations.
@@ -280,14 +299,16 @@ def test_the_dashboard_shows_two_hundred_clusters_in_one_look(fresh_home, until:
     with run_dashboard(nodes=1) as ray:
         for number in range(200):
             ray.register(f"c-{number}")
-        shown = dashboard()
+        shown = Dashboard()
         try:
             assert len(shown.table.document["rows"]) == 200
             assert not ray.asked
+            sent: list[Any] = []
+            shown.table.observe(lambda change: sent.append(change["new"]["change"]), "patch")
             ray.register("later")
             feed().refresh("clusters")
             until(lambda: "later" in shown.table.document["rows"], "the later cluster")
-            assert set(shown.table.patch["change"]["rows"]) == {"later"}
+            assert [set(change["rows"]) for change in sent if change] == [{"later"}]
             assert "later" in repr(shown)
             assert "c-199" in shown._repr_mimebundle_()["text/html"]
         finally:
@@ -297,7 +318,7 @@ def test_the_dashboard_shows_two_hundred_clusters_in_one_look(fresh_home, until:
 def test_a_row_opens_its_card_once(ray: FakeRay, until: Until):
     """Open puts the card below the table, twice does nothing more, Close takes it away and ends its feeding."""
     ray.register("a")
-    shown = dashboard()
+    shown = Dashboard()
     try:
         for _ in range(2):
             shown.table._handle_custom_msg({"do": "open", "name": "a"}, [])
@@ -307,5 +328,28 @@ def test_a_row_opens_its_card_once(ray: FakeRay, until: Until):
         shown.table._handle_custom_msg({"do": "close", "name": "a"}, [])
         until(lambda: not shown.table.area.children, "its end")
         assert feed().source("cluster/a") is None
+    finally:
+        shown.close()
+
+
+def test_a_row_whose_cluster_is_gone_says_so_and_an_open_one_can_be_closed(ray: FakeRay, until: Until):
+    """What ends elsewhere keeps its row while its card is open; what cannot be opened is told in the dashboard."""
+    ray.register("a")
+    shown = Dashboard()
+    try:
+        shown.table._handle_custom_msg({"do": "open", "name": "a"}, [])
+        until(lambda: shown.table.area.children, "the card")
+        registry.forget("a")
+        feed().refresh("clusters")
+        until(lambda: shown.table.document["rows"]["a"]["created"] is None, "the row of the open card")
+        shown.table._handle_custom_msg({"do": "close", "name": "a"}, [])
+        until(lambda: not shown.table.document["rows"], "the end of the row")
+        ray.register("b")
+        feed().refresh("clusters")
+        until(lambda: "b" in shown.table.document["rows"], "the other cluster")
+        registry.forget("b")
+        shown.table._handle_custom_msg({"do": "open", "name": "b"}, [])
+        until(lambda: "b" not in shown.table.document["rows"] or shown.table.document["problem"], "the word of it")
+        assert not shown.table.area.children
     finally:
         shown.close()

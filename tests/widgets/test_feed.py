@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -39,9 +39,11 @@ class Counter:
 
 
 @pytest.fixture
-def feed() -> Feed:
-    """A feed of its own."""
-    return Feed()
+def feed(until: Until) -> Iterator[Feed]:
+    """A feed of its own, whose thread has ended when the next test begins."""
+    fed = Feed()
+    yield fed
+    until(lambda: not fed.running, "the end of the feed's thread")
 
 
 def feeders() -> list[threading.Thread]:

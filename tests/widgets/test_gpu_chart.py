@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from azray_lab.accelerators import Host
 from azray_lab.accelerators.devices import Device
-from azray_lab.hardware import GpuReport, Holder
+from azray_lab.hardware import GpuReport, Holder, reading
 from azray_lab.hardware.report import GpuRow, row_of
+from azray_lab.widgets.display import _key
 from azray_lab.widgets.feed import feed
-from azray_lab.widgets.gpu_chart import GpuChart
+from azray_lab.widgets.gpu_chart import GpuChart, GpuSource
+
+if TYPE_CHECKING:
+    from azray_lab.testing.ray_dashboard import FakeRay
 
 Until = Callable[[Callable[[], Any], str], Any]
 A100 = Device("NVIDIA", "NVIDIA A100", "A100", "0", memory_total=80 * 2**30, memory_used=20 * 2**30, utilisation=0.5)
@@ -37,6 +43,10 @@ def test_each_device_has_its_line_and_what_is_unknown_has_none(report: GpuReport
         assert devices["worker-1/H100"]["pretended"]
         assert chart.whole_now()["history"][0][1]["head/0"] == [0.5, 0.25]
         assert "<b>Trainer" not in chart.static_html()
+        devices, held = chart.document["tables"]
+        assert {"vendor", "type", "memory", "held by"} <= set(devices["columns"])
+        assert [row[0] for row in devices["rows"]] == ["head", "worker-1"]
+        assert held["rows"][0][:3] == ["head", "actor <b>Trainer</b>", "0.5"]
     finally:
         chart.close()
 
@@ -51,3 +61,22 @@ def test_a_cluster_that_is_gone_is_told_and_the_last_numbers_stay(report: GpuRep
         assert feed().running
     finally:
         chart.close()
+
+
+def test_the_report_of_a_given_host_is_not_replaced_by_this_machine(tmp_path: Path):
+    """Only what can be read again by its name is shown live; a captured host's report stays what it was."""
+    given = reading.machine(Host(root=tmp_path))
+    assert _key(given) == ""
+    assert _key(reading.machine()) == "gpus/this machine"
+    assert "live" not in given.to_dict()
+
+
+@pytest.mark.slow
+def test_a_dashboard_that_hangs_does_not_hold_the_chart(ray: FakeRay):
+    """A chart gives up at the first request that is not answered, so that the other cards of the kernel are fed."""
+    ray.register("hangs")
+    source = GpuSource(GpuReport("hangs"))
+    ray.free.clear()
+    assert not source.read()
+    assert "does not answer" in source.document()["problem"]
+    assert sum(ray.asked.values()) == 1

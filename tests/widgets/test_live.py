@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -73,8 +75,47 @@ def test_a_beat_changes_nothing():
     live = Live({"a": 1})
     live.show({"a": 2})
     live.beat()
-    assert (live.patch["number"], live.patch["change"]) == (1, {})
+    assert (live.patch["number"], live.patch["change"], live.patch["beat"]) == (1, {}, True)
     assert live.document == {"a": 2}
+    live.show({"a": 3})
+    assert "beat" not in live.patch
+
+
+# A page without a browser: a view that begins with the whole of number 1, and what it asks for.
+_VIEW = """
+globalThis.document = {addEventListener() {}, hidden: false};
+globalThis.IntersectionObserver = class { observe() {} };
+globalThis.setInterval = () => 0;
+%s
+const heard = {}, asked = [], state = {whole: {number: 1, now: 0, texts: {}, document: {a: 1}}};
+const model = {get: (key) => state[key], on: (name, act) => (heard[name] = act), send: (what) => asked.push(what.do)};
+const live = new Live(model, {}, {draw() {}, tick() {}});
+for (state.patch of JSON.parse(process.argv[1])) heard["change:patch"]();
+console.log(JSON.stringify([live.number, live.document, asked]));
+"""
+
+
+@pytest.mark.parametrize(
+    ("patches", "ends"),
+    [
+        ([{"number": 1, "now": 1, "change": {}, "beat": True}], [1, {"a": 1}, []]),
+        ([{"number": 2, "now": 1, "change": {}, "beat": True}], [1, {"a": 1}, ["whole"]]),
+        ([{"number": 2, "now": 1, "change": {"a": 2}}], [2, {"a": 2}, []]),
+        ([{"number": 3, "now": 1, "change": {"a": 3}}], [1, {"a": 1}, ["whole"]]),
+    ],
+)
+def test_a_view_takes_no_beat_for_the_change_that_it_lacks(patches, ends):
+    """A beat after a change that a new view has not seen has that change's number: it asks for the whole."""
+    code = _VIEW % asset("live.js")
+    done = subprocess.run(
+        [find("node"), "-e", code, json.dumps(patches)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout) == ends
+
+
+def find(program: str) -> str:
+    """Where a program is; skips the test without it."""
+    return shutil.which(program) or pytest.skip(f"{program}: no {program} on PATH")
 
 
 def test_the_repr_is_short():
