@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import os
 import resource
 import signal
@@ -13,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -339,68 +338,6 @@ def test_a_container_that_is_not_there(server: BlobServer, engine: Engine, tmp_p
     assert blob.copy(tmp_path / "x", "az://fresh/x", create=True).run().files == 1
     engine.delete_container("fresh")
     del server
-
-
-# Copies by the service.
-
-
-class _Copying(http.server.BaseHTTPRequestHandler):
-    """A service whose copies stay pending; what it was asked for is in `asked`."""
-
-    protocol_version = "HTTP/1.1"
-    asked: ClassVar[list[tuple[str, str, str]]] = []
-
-    def _answer(self, status: int) -> None:
-        self.asked.append((self.command, self.path, self.headers.get("x-ms-copy-source", "")))
-        self.send_response(status)
-        facts = {"x-ms-copy-status": "pending", "x-ms-copy-id": "c1", "x-ms-request-id": "1", "Content-Length": "0"}
-        for name, value in facts.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def do_PUT(self) -> None:
-        self._answer(204 if "comp=copy" in self.path else 202)
-
-    def do_HEAD(self) -> None:
-        self._answer(200)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def copying() -> Iterator[Engine]:
-    """An engine, opened by a signature, on such a service."""
-    _Copying.asked.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Copying) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        endpoint = f"http://127.0.0.1:{running.server_port}/devstoreaccount1"
-        text = f"BlobEndpoint={endpoint};SharedAccessSignature=sv=1&sig=s3cret%3D"
-        yield engine_for(BlobUri.parse("az://data"), {"AZURE_STORAGE_CONNECTION_STRING": text})
-        running.shutdown()
-
-
-def test_a_pending_copy_that_is_cancelled_is_aborted(copying: Engine):
-    """The service is told to end it, and the source came with the signature that opens it."""
-    looks = iter(range(2))
-
-    def check() -> None:
-        if next(looks):
-            raise CancelledError("cancelled")
-
-    with pytest.raises(CancelledError):
-        copying.copy(("data", "from"), ("data", "to"), check)
-    (_, _, source), *_, (verb, last, _) = _Copying.asked
-    assert source.endswith("/data/from?sv=1&sig=s3cret%3D")
-    assert (verb, "comp=copy" in last, "copyid=c1" in last) == ("PUT", True, True)
-
-
-def test_a_copy_that_never_ends_is_given_up(copying: Engine, monkeypatch: pytest.MonkeyPatch):
-    """After the deadline: an error, and the service is told."""
-    monkeypatch.setattr("azray_lab.storage.engine.engine._COPY_SECONDS", 0.0)
-    with pytest.raises(StorageError, match="not copied in time"):
-        copying.copy(("data", "from"), ("data", "to"))
-    assert "comp=copy" in _Copying.asked[-1][1]
 
 
 # Stopping.
