@@ -64,6 +64,7 @@ def ask(sealed: str, scope: str) -> tuple[str, int]:
         except (RayActorError, ValueError) as error:  # its maker has just ended; ValueError: its name is still taken
             deadline = deadline or time.monotonic() + _FREE_SECONDS
             problem = error
+            _handles.pop(name_of(sealed), None)
             time.sleep(_PAUSE_SECONDS)
         except GetTimeoutError as error:
             problem = error
@@ -77,6 +78,13 @@ def ask(sealed: str, scope: str) -> tuple[str, int]:
     ) from problem
 
 
+# Ray ends an actor when the handle of its maker is dropped, whoever else still asks it.
+_handles: dict[str, Any] = {}
+
+
 def _keeper(ray: Any, sealed: str) -> Any:
-    kind = ray.remote(num_cpus=0, max_restarts=2, max_concurrency=4)(Keeper)
-    return kind.options(name=name_of(sealed), namespace=NAMESPACE, get_if_exists=True).remote(sealed)
+    name = name_of(sealed)
+    if name not in _handles:
+        kind = ray.remote(num_cpus=0, max_restarts=2, max_concurrency=4)(Keeper)
+        _handles[name] = kind.options(name=name, namespace=NAMESPACE, get_if_exists=True).remote(sealed)
+    return _handles[name]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.azurite,
     # aiohttp dislikes how the SDK hands it a body of more than 1 MiB.
     pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning"),

@@ -17,7 +17,7 @@ import azray_lab
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
 
-pytestmark = pytest.mark.azurite
+pytestmark = [pytest.mark.azurite, pytest.mark.slow]
 
 Azray = Callable[..., "subprocess.CompletedProcess[str]"]
 
