@@ -215,7 +215,7 @@ def test_a_start_that_fails_shows_message_cause_and_next_step(cards: list[Card],
     error = cards[0].document["error"]
     assert (error["message"], error["cause"]) == ("it did not start", "no room")
     assert error["next_step"] == "azray up --workers 1"
-    assert cards[0].document["state"] == "failed"
+    until(lambda: cards[0].document["state"] == "failed", "the outcome, which comes after the error")
     click(cards[0], "dismiss")
     until(lambda: not cards[0].document["error"], "the dismissal")
 
