@@ -46,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if unknown := _required - set(PARTS):
         message = f"AZRAY_REQUIRE names {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}"
         raise pytest.UsageError(message)
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return  # pytest-xdist's controller runs no test; what is set here, its workers would inherit
     _root = Path(tempfile.mkdtemp(prefix="azr-", dir=SHORT))
     config.add_cleanup(lambda: shutil.rmtree(_root, ignore_errors=True))
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
@@ -89,6 +91,21 @@ def _environment_as_before() -> Iterator[None]:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], Any], str], Any]:
+    """`until(check, what)` polls until `check` gives something true, and returns that; fails after 120 s."""
+
+    def wait(check: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if value := check():
+                return value
+            time.sleep(0.01)
+        raise AssertionError(f"waited 120 s for {what}")
+
+    return wait
 
 
 # Parts that may be absent.
@@ -162,6 +179,8 @@ def _fail_if_required(report: Any, marks: set[str]) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the session when a process that a test started is still there, and ends it."""
+    if not _root.name:
+        return  # the controller again
     left = _end(_wait_until_gone(SESSION, _root.name))
     if left:
         session.config.stash[_LEFT] = left

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,21 +65,6 @@ def _run(command: list[str], stdin: str | None, environment: dict[str, str]) -> 
         env={**os.environ, **environment},
     )
     return Ended(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[[Callable[[], Any], str], Any]:
-    """Polls a condition until it is true and returns what it gave; fails after 120 s, naming what was waited for."""
-
-    def wait(check: Callable[[], Any], what: str) -> Any:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            if value := check():
-                return value
-            time.sleep(0.02)
-        raise AssertionError(f"waited 120 s for {what}")
-
-    return wait
 
 
 @pytest.fixture

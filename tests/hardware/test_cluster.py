@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import nbformat
@@ -50,16 +50,6 @@ def held(seconds: float) -> str:
     return str(ray.get_runtime_context().get_node_labels()["azray.io/node"])
 
 
-def until(check: Callable[[], Any], what: str) -> Any:
-    """Polls until `check` gives something; Ray's tables follow its work by some seconds."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if value := check():
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"waited 120 s for {what}")
-
-
 def test_the_spec_is_what_ray_has_and_all_say_pretended(cluster):
     """Counts and types from Ray itself; status, plan and report say that they are pretended."""
     rows = cluster.gpus().rows
@@ -94,7 +84,7 @@ def test_fractions_types_and_placement_are_rays_own(cluster):
     ray.util.remove_placement_group(group)
 
 
-def test_a_running_task_holds_a_gpu_until_it_ends(cluster):
+def test_a_running_task_holds_a_gpu_until_it_ends(cluster, until):
     """A task with `accelerator_type` is listed while it runs, on the node of that type, and not after."""
     reference = held.remote(3600)
     found = until(lambda: [h for row in cluster.gpus().rows for h in row.holders if h.kind == "task"], "the task")

@@ -8,15 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from azure.storage.blob import BlobServiceClient
-
-import azray_lab
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
@@ -27,54 +25,18 @@ DEMO = ROOT / "scripts" / "demo.py"
 # A generous deadline for machines that are busy with other things; the suite's own comes a little later.
 SECONDS = 580.0
 MARKS = [pytest.mark.slow, pytest.mark.ray, pytest.mark.azurite, pytest.mark.timeout(SECONDS + 20)]
-pytestmark = MARKS
+pytestmark = [*MARKS, pytest.mark.usefixtures("no_cluster_left")]
 
 
-@pytest.fixture(autouse=True)
-def _no_cluster_left() -> Iterator[None]:
-    """A notebook that fails skips its own clean-up, so it is done here; and then it is the test that fails."""
-    try:
-        yield
-        assert azray_lab.clusters() == []
-    finally:
-        for cluster in azray_lab.clusters():
-            cluster.down()
-
-
-def _run(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-
-
-def test_the_quickstart_runs_unmodified_under_nbmake(tmp_path: Path, azurite: Azurite):
+def test_the_quickstart_runs_unmodified_under_nbmake(nbmake: Callable[..., None], azurite: Azurite):
     """Every cell of the committed notebook works and every check in it holds, in a pytest run of nbmake's own."""
-    bare = tmp_path / "pytest.ini"
-    bare.write_text("[pytest]\n")
-    arguments = ["--nbmake", f"--nbmake-timeout={SECONDS:.0f}", "-c", str(bare), "-q", "-p", "no:cacheprovider"]
-    done = _run([sys.executable, "-m", "pytest", *arguments, str(QUICKSTART)], **azurite.environment())
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "1 passed" in done.stdout
+    nbmake(QUICKSTART, **azurite.environment())
     assert _containers(azurite) == []
 
 
 def _containers(azurite: Azurite) -> list[str]:
     with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
         return [container.name for container in service.list_containers()]
-
-
-def test_the_quickstart_is_committed_as_tools_want_it():
-    """Its first code cell is tagged `parameters`, its outputs are cleared, and it says nothing of torch to install."""
-    code = _code_cells(QUICKSTART)
-    assert code[0]["metadata"]["tags"] == ["parameters"]
-    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
-    assert not any("import torch" in "".join(cell["source"]) for cell in code)
 
 
 def _code_cells(path: Path) -> list[dict[str, Any]]:
@@ -88,6 +50,7 @@ BLOB = "import azray_lab\nazray_lab.filesystem('az://').mkdir('demo')"
 SHOW = "import os\nprint('endpoint', os.environ['AZURE_STORAGE_CONNECTION_STRING'].partition('BlobEndpoint=')[2])"
 
 Notebook = Callable[..., Path]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -113,13 +76,13 @@ def _code_cell(cell: str, source: str, tags: list[str]) -> dict[str, Any]:
 
 
 def _command(path: Path) -> list[str]:
-    return [sys.executable, str(DEMO), str(path), "--output", str(path.parent / "out")]
+    return [str(DEMO), str(path), "--output", str(path.parent / "out")]
 
 
-def test_the_demo_says_in_five_lines_what_it_did(notebook: Notebook, azurite: Azurite):
+def test_the_demo_says_in_five_lines_what_it_did(notebook: Notebook, python: Run, azurite: Azurite):
     """It executes a notebook against a Blob service of its own, ends a forgotten cluster, and shows the way."""
     path = notebook(UP, BLOB, SHOW)
-    done = _run(_command(path), **azurite.environment())
+    done = python(*_command(path), folder=ROOT, **azurite.environment())
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 1 + 5
@@ -131,10 +94,10 @@ def test_the_demo_says_in_five_lines_what_it_did(notebook: Notebook, azurite: Az
     assert "ending the cluster demo-" in done.stderr
 
 
-def test_a_cell_that_fails_is_named_in_one_line_and_nothing_stays(notebook: Notebook):
+def test_a_cell_that_fails_is_named_in_one_line_and_nothing_stays(notebook: Notebook, python: Run):
     """Exit status 1, the cell with its error in one line, the executed copy with the error in it, no cluster left."""
     path = notebook(UP, "assert 1 + 1 == 3, 'sums are\\nwrong'", "never = True")
-    done = _run(_command(path))
+    done = python(*_command(path), folder=ROOT)
     assert done.returncode == 1, done.stdout + done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith("demo failed: cell [")
@@ -149,7 +112,12 @@ def test_ctrl_c_ends_all_that_the_demo_started(notebook: Notebook, tmp_path: Pat
     here = tmp_path / "here"
     path = notebook(UP, f"import pathlib, time\npathlib.Path({str(here)!r}).touch()\ntime.sleep({SECONDS})")
     process = subprocess.Popen(
-        _command(path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, *_command(path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         _wait_for(lambda: here.exists() or process.poll() is not None)

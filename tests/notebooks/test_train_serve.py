@@ -5,12 +5,10 @@ from __future__ import annotations
 import http.server
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -25,20 +23,9 @@ if TYPE_CHECKING:
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 TRAIN, SERVE = "02_train.ipynb", "03_serve.ipynb"
-# A generous deadline for machines that are busy with other things; the suite's own comes a little later.
-SECONDS = 580.0
-RUNS_BOTH = [pytest.mark.slow, pytest.mark.ray, pytest.mark.azurite, pytest.mark.timeout(2 * SECONDS + 40)]
-
-
-@pytest.fixture(autouse=True)
-def _no_cluster_left() -> Iterator[None]:
-    """A notebook that fails skips its own clean-up, so it is done here; and then it is the test that fails."""
-    try:
-        yield
-        assert azray_lab.clusters() == []
-    finally:
-        for cluster in azray_lab.clusters():
-            cluster.down()
+# The deadline is for machines that are busy with other things, and a little later than that of both notebooks.
+RUNS_BOTH = [pytest.mark.slow, pytest.mark.ray, pytest.mark.azurite, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.usefixtures("no_cluster_left")
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +36,7 @@ def torch_installed(require: Callable[..., None]) -> None:
 
 
 Cells = list[dict[str, Any]]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def _cells(path: Path) -> Cells:
@@ -72,33 +60,15 @@ def _plots(cells: Cells) -> int:
     return sum("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
 
 
-def _run(command: list[str], folder: Path, azurite: Azurite) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **azurite.environment()}
-    return subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=2 * SECONDS,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def executed(
-    torch_installed: None, tmp_path_factory: pytest.TempPathFactory, azurite: Azurite
+    torch_installed: None, nbmake: Callable[..., None], tmp_path_factory: pytest.TempPathFactory, azurite: Azurite
 ) -> Callable[[str], Cells]:
     """Runs copies of both notebooks, one after the other, under nbmake; gives the executed cells of each."""
     del torch_installed
     folder = tmp_path_factory.mktemp("tutorials")
-    for name in (TRAIN, SERVE):
-        shutil.copy(NOTEBOOKS / name, folder)
-    (folder / "pytest.ini").write_text("[pytest]\n")
-    nbmake = ["--nbmake", "--overwrite", f"--nbmake-timeout={SECONDS:.0f}", "-c", "pytest.ini", "-q"]
-    done = _run(["pytest", *nbmake, "-p", "no:cacheprovider", TRAIN, SERVE], folder, azurite)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "2 passed" in done.stdout
+    copies = [Path(shutil.copy(NOTEBOOKS / name, folder)) for name in (TRAIN, SERVE)]
+    nbmake(*copies, overwrite=True, **azurite.environment())
     return lambda name: _cells(folder / name)
 
 
@@ -143,7 +113,9 @@ class TestExecuted:
         blobs = azray_lab.filesystem("az://", environ=azurite.environment())
         assert sorted(blobs.find("factory")) == ["factory/models/v1.onnx", "factory/models/v2.onnx"]
 
-    def test_a_bad_model_is_not_served(self, executed: Callable[[str], Cells], azurite: Azurite, tmp_path: Path):
+    def test_a_bad_model_is_not_served(
+        self, executed: Callable[[str], Cells], python: Run, azurite: Azurite, tmp_path: Path
+    ):
         """Under papermill: 03_serve fails at its check when `v2` in Blob has forgotten all that it had learned."""
         import onnx
 
@@ -157,20 +129,12 @@ class TestExecuted:
         blobs.pipe_file("factory/bad/v2.onnx", model.SerializeToString())
         blobs.pipe_file("factory/bad/v1.onnx", good)
         try:
-            command = ["papermill", "--no-progress-bar", str(NOTEBOOKS / SERVE), str(tmp_path / SERVE)]
-            done = _run([*command, "-p", "models_folder", "bad"], NOTEBOOKS, azurite)
+            papermill = ["-m", "papermill", "--no-progress-bar", str(NOTEBOOKS / SERVE), str(tmp_path / SERVE)]
+            done = python(*papermill, "-p", "models_folder", "bad", **azurite.environment())
         finally:
             blobs.rm("factory/bad", recursive=True)
         assert done.returncode != 0
         assert "AssertionError: the model of az://factory/bad/v2.onnx is bad" in done.stderr, done.stderr[-3000:]
-
-
-@pytest.mark.parametrize("name", [TRAIN, SERVE])
-def test_the_notebooks_are_committed_as_tools_want_them(name: str):
-    """Their first code cell is tagged `parameters`, their outputs are cleared."""
-    code = _cells(NOTEBOOKS / name)
-    assert code[0]["metadata"]["tags"] == ["parameters"]
-    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
 
 
 # The check cells of both notebooks, on results that are wrong.
