@@ -4,8 +4,9 @@
         handle = ray.register("big")        # `azray_lab.attach("big")` finds it
         ray.use("worker-7", cpu=1.0)
 
-It answers `/api/v0/nodes`, `/nodes?view=summary`, `/api/jobs/` and `/api/version` as Ray 2.60 does, as far as AzRay Lab
-reads them. Its nodes are one process that sleeps, so that they can die.
+It answers `/api/v0/nodes`, `actors` and `tasks`, `/nodes?view=summary`, `/api/jobs/`, `/api/jobs/ID`,
+`/api/jobs/ID/stop` and `/api/version` as Ray 2.60 does, as far as AzRay Lab reads them. Its nodes are one process that
+sleeps, so that they can die.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psutil
 
@@ -46,6 +48,7 @@ class FakeRay:
         self.free.set()
         self._gpus = gpus
         self._used: dict[str, dict[str, float]] = {}
+        self._actors: list[dict[str, Any]] = []
         self._folder = folder
         self._process = process
 
@@ -57,6 +60,11 @@ class FakeRay:
         """Adds a job that was submitted."""
         row = {"submission_id": job, "type": "SUBMISSION", "status": status, "entrypoint": entrypoint}
         self.jobs.append({**row, "job_id": None, "start_time": int(time.time() * 1000), "end_time": None})
+
+    def add_actor(self, name: str, node: str, gpus: float) -> None:
+        """Adds an actor that holds GPUs of a node."""
+        row = {"actor_id": secrets.token_hex(16), "job_id": "01000000", "class_name": name, "pid": None}
+        self._actors.append({**row, "node_id": self._id(node), "required_resources": {"GPU": gpus}})
 
     def kill(self) -> None:
         """Ends the process that stands for the nodes."""
@@ -94,13 +102,30 @@ class FakeRay:
     def answer(self, path: str) -> Any:
         """The JSON of one path; None for one that is not known."""
         if path.startswith("/api/v0/nodes"):
-            rows = [self._row(name) for name in self.names]
-            return {"result": True, "data": {"result": {"result": rows, "total": len(rows)}}}
+            return _listed([self._row(name) for name in self.names])
+        if path.startswith(("/api/v0/actors", "/api/v0/tasks")):
+            return _listed(self._actors if "actors" in path else [])
         if path.startswith("/nodes"):
             held = {self._id(name): self._held(name) for name in self.names}
             summary = [self._summary(name) for name in self.names]
             return {"result": True, "data": {"summary": summary, "nodeLogicalResources": held}}
+        if path.startswith("/api/jobs/") and path != "/api/jobs/":
+            return self._job(path.removeprefix("/api/jobs/"))
         return {"/api/jobs/": self.jobs, "/api/version": {"session_name": "session_fake"}}.get(path)
+
+    def stop(self, path: str) -> Any:
+        """The JSON of a POST to `/api/jobs/ID/stop`, which ends the job at once; None for everything else."""
+        parts = path.split("/")
+        job = self._job(parts[3]) if parts[1:3] == ["api", "jobs"] and parts[4:] == ["stop"] else None
+        if job is None:
+            return None
+        running = job["status"] in {"PENDING", "RUNNING"}
+        if running:
+            job |= {"status": "STOPPED", "end_time": int(time.time() * 1000)}
+        return {"stopped": running}
+
+    def _job(self, quoted: str) -> dict[str, Any] | None:
+        return next((job for job in self.jobs if job["submission_id"] == unquote(quoted)), None)
 
     def _id(self, name: str) -> str:
         return name.encode().hex().ljust(56, "0")
@@ -127,20 +152,39 @@ class FakeRay:
         }
         raylet |= {"objectStoreUsedMemory": 2**20, "objectStoreAvailableMemory": 2 * _GIB - 2**20}
         memory = [8 * _GIB, 8 * _GIB * (1 - share), 100 * share, 8 * _GIB * share]
-        return {"cpu": 12.5, "mem": memory, "gpus": [], "raylet": raylet}
+        return {"cpu": 12.5, "mem": memory, "gpus": self._devices(name), "raylet": raylet}
+
+    def _devices(self, name: str) -> list[dict[str, Any]]:
+        """The GPUs as a node's agent reports them, half of their memory in use; memory in MiB."""
+        busy = 100 * self._used.get(name, {}).get("gpu", 0.0) / max(self._gpus, 1)
+        kind = {"name": "NVIDIA A100-SXM4-80GB", "memoryTotal": 81_920, "memoryUsed": 40_960, "temperatureC": 41}
+        ids = [(number, f"GPU-{name}-{number}") for number in range(self._gpus)]
+        return [{**kind, "index": number, "uuid": uuid, "utilizationGpu": busy} for number, uuid in ids]
+
+
+def _listed(rows: list[dict[str, Any]]) -> Any:
+    return {"result": True, "data": {"result": {"result": rows, "total": len(rows)}}}
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers GET requests out of `server.ray`."""
+    """Answers requests out of `server.ray`."""
 
     server: Any
 
     def do_GET(self) -> None:
         """One question."""
+        self._reply(self.server.ray.answer)
+
+    def do_POST(self) -> None:
+        """One request to do something."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._reply(self.server.ray.stop)
+
+    def _reply(self, ask: Callable[[str], Any]) -> None:
         ray: FakeRay = self.server.ray
         ray.asked[self.path.partition("?")[0]] += 1
         ray.free.wait()
-        answer = ray.answer(self.path)
+        answer = ask(self.path)
         body = json.dumps(answer).encode()
         # Whoever asked may have lost patience.
         with contextlib.suppress(ConnectionError):

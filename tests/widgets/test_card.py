@@ -279,6 +279,25 @@ def test_what_goes_wrong_behind_a_button_is_in_the_card(ray: FakeRay, cards: lis
     assert capsys.readouterr() == ("", "")
 
 
+def test_stop_ends_the_job_of_the_button_and_no_other(ray: FakeRay, cards: list[Card], until: Until):
+    """A click on Stop is one POST for that job; every card shows that it was stopped, and that the other one runs."""
+    ray.register("a")
+    ray.add_job("job/1", "python train.py")
+    ray.add_job("job-2", "python serve.py")
+    cards += [card_for("a"), card_for("a")]
+    for _ in range(20):
+        click(cards[0], "stop", job="job/1")
+    until(lambda: all(_status(card, "job/1") == "STOPPED" for card in cards), "the end of the job")
+    assert [_status(card, "job-2") for card in cards] == ["RUNNING", "RUNNING"]
+    assert cards[1].document["jobs"]["job/1"]["ending"] == "it was stopped"
+    assert cards[0].document["error"] is None
+    assert ray.asked["/api/jobs/job%2F1/stop"] == 1
+
+
+def _status(card: Card, job: str) -> str:
+    return str(card.document["jobs"][job]["status"])
+
+
 def test_down_ends_the_cluster_and_the_card_says_so(ray: FakeRay, cards: list[Card], until: Until):
     """After Down the cluster is gone from the registry, and every card shows `down`."""
     ray.register("a")
