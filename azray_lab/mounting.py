@@ -9,11 +9,12 @@ What is underneath, and why: `azray_lab.storage.blobfuse.profiles`.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from azray_lab.errors import UsageError
+from azray_lab.errors import AzRayError, UsageError
 from azray_lab.operation import Operation, Task
 from azray_lab.views import Table, View, aligned, escape, frame, seconds, table_html
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from azray_lab.storage.blobfuse.mounts import Mounts
     from azray_lab.storage.blobfuse.records import Record
     from azray_lab.storage.blobfuse.tuning import Advice, Measured
+    from azray_lab.storage.blobfuse.unwritten import Kept
     from azray_lab.storage.uri import BlobUri
 
 MOUNT_SECONDS = 60.0
@@ -169,9 +171,20 @@ def unmount(
     """Unmounts the folder `path`, when all that was written to it is in Blob.
 
     Waits up to `wait` seconds for files that are open, then MountError says which and by whom, and it stays mounted.
-    With `lazy` the folder goes at once, and what is still open is written when it is closed.
+    With `lazy` the folder goes at once, and what is still open is written when it is closed. Files that a mount whose
+    process has died had not written are kept, and a warning says where.
     """
+    began = time.time()
     unmount_operation(path, wait=wait, lazy=lazy, environ=environ).run()
+    for left in unwritten(path, since=began, environ=environ):
+        warnings.warn(str(left), RuntimeWarning, stacklevel=2)
+
+
+def unwritten(path: str | Path, *, since: float = 0.0, environ: Mapping[str, str] | None = None) -> list[Kept]:
+    """The files of dead mounts at the folder `path` that are not in Blob, kept after `since` (seconds since 1970)."""
+    from azray_lab.storage.blobfuse.records import place
+
+    return _mounts(environ).unwritten.of(place(path), since)
 
 
 def unmount_operation(
@@ -209,13 +222,23 @@ def _size(count: float) -> str:
 
 
 def mend_operation(environ: Mapping[str, str] | None = None) -> Task[Table]:
-    """The task that brings back every mount of ours whose process has died; its result is `mounts()` afterwards."""
+    """The task that brings back every mount of ours whose process has died; its result is `mounts()` afterwards.
+
+    One that cannot be brought back keeps no other one from it; then its error is raised at the end.
+    """
 
     def work(operation: Operation[Table]) -> Table:
-        door = _mounts(environ)
+        door, failed = _mounts(environ), None
         for one in list(door):
             if one.owners and one.state in {"stale", "gone"}:
-                door.mend(one.path, operation)
+                try:
+                    door.mend(one.path, operation)
+                except AzRayError as error:
+                    operation.check()
+                    operation.note(str(error))
+                    failed = failed or error
+        if failed is not None:
+            raise failed
         return mounts(environ)
 
     return Task(Operation("mend mounts"), work)

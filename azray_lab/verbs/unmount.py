@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from azray_lab.verbs.face import Face, pass_face, verb
@@ -18,10 +20,14 @@ from azray_lab.views import View
 def command(face: Face, path: str, *, wait: float, lazy: bool) -> View:
     """Unmount a folder.
 
-    Waits for files that are open, and says which and by whom. Ends when everything is written.
+    Waits for files that are open, and says which and by whom. Ends when everything is written; what a blobfuse2 that
+    has died had not written is kept, and said.
     """
-    from azray_lab.mounting import unmount_operation
+    from azray_lab import mounting
 
-    gone = face.follow(unmount_operation(path, wait=wait, lazy=lazy))
+    began = time.time()
+    gone = face.follow(mounting.unmount_operation(path, wait=wait, lazy=lazy))
+    left = mounting.unwritten(path, since=began)
     text = f"{path} is unmounted" if gone else f"{path} stays mounted: a cluster uses it"
-    return View({"path": path, "mounted": not gone}, text)
+    lines = [text, *map(str, left)]
+    return View({"path": path, "mounted": not gone, "unwritten": [one.to_dict() for one in left]}, "\n".join(lines))

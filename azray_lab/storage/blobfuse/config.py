@@ -56,6 +56,8 @@ _OURS = frozenset(
         "cpk-encryption-key",
     ]
 )
+# blobfuse2 empties these folders, whatever else is in them.
+_FOLDERS = frozenset({"file_cache.path", "block_cache.path"})
 _NUMBER = re.compile(r"-?[0-9]{1,12}")
 
 
@@ -81,6 +83,11 @@ def check_override(key: str, value: Any) -> tuple[str, Value]:
             cause="the URI says which container, the environment what opens it",
             next_step="azray mount -h",
         )
+    if key in _FOLDERS:
+        raise UsageError(
+            f"{key} cannot be set", cause="blobfuse2 empties that folder",
+            next_step="--cache FOLDER, below which a mount has a place of its own",
+        )  # fmt: skip
     if key not in KEYS:
         raise UsageError(f"blobfuse2 has no setting {key!r}.{nearest(key, KEYS)}", next_step="azray mount --explain")
     if not isinstance(value, str | int | bool):

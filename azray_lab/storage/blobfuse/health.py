@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import psutil
 
-from azray_lab.storage.blobfuse import causes, mountinfo, probe, program
+from azray_lab.storage.blobfuse import causes, mountinfo, probe, program, unwritten
+from azray_lab.storage.blobfuse.mountpoint import signature_lost
 
 if TYPE_CHECKING:
     from azray_lab.storage.blobfuse.records import Folder, Record
 
-State = Literal["mounted", "silent", "stale", "gone", "ending"]
+State = Literal["mounted", "silent", "stale", "gone", "ending", "kept"]
 # The kernel's own count of a FUSE connection's requests (Documentation/filesystems/fuse.rst).
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
 _SCAN_SECONDS = 0.2
@@ -28,7 +29,8 @@ class Health:
     `state`: `mounted` answers; `silent` does not, but its process lives; `stale` has lost its process; `gone` is no
     longer in the kernel's table; `ending` is not either, but its process lives and writes what was open. `cache` is the
     disk it uses, `memory` that of its process, `waiting` the requests of programs that it has not answered yet,
-    `errors` how many its log holds.
+    `errors` how many its log holds. `unwritten` are files that a process had written to its cache when it died, which
+    may not be in Blob; a row of state `kept` stands for such files that lie in the folder `path` by now.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Health:
     waiting: int = 0
     errors: int = 0
     last_error: str = ""
+    unwritten: int = 0
     pid: int = 0
     owners: tuple[str, ...] = ()
 
@@ -58,12 +61,29 @@ def health(record: Record, folder: Folder, table: Path = mountinfo.TABLE) -> Hea
     there = mountinfo.at(record.path, table)
     state, reason = state_of(record, table)
     errors = causes.log_errors(folder.log)
+    left = unwritten.written(record) if state in {"stale", "gone"} else []
+    if left:
+        reason += f"; {_count(left)} in {record.cache} may not be in Blob, and will be kept"
+    if record.signed and record.engine == "blobfuse2" and state in {"stale", "gone"}:
+        reason += f"; its signature is kept nowhere: {signature_lost(record).next_step}"
     return Health(
         path=record.path, uri=record.uri, profile=record.profile if record.uri else "", engine=record.engine,
         state=state, reason=reason, why=record.why, since=record.started or record.created,
         read_only=record.read_only or bool(there and there.read_only), cache=_size(Path(record.cache)),
         memory=_memory(record.pid), waiting=_waiting(there), errors=len(errors),
-        last_error=errors[-1] if errors else "", pid=record.pid, owners=record.owners,
+        last_error=errors[-1] if errors else "", unwritten=len(left), pid=record.pid, owners=record.owners,
+    )  # fmt: skip
+
+
+def _count(files: list[Path]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files):,} files"
+
+
+def kept(one: unwritten.Kept) -> Health:
+    """The row of `azray mounts` for what a dead mount has left."""
+    return Health(
+        path=one.folder, uri=one.uri, profile="", engine="", state="kept", reason=str(one), since=one.at,
+        cache=one.size, unwritten=one.files,
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,10 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, MountError, UnsupportedError
 from azray_lab.spec import settings
-from azray_lab.storage.blobfuse import blobs, capacity, copies, mountinfo, probe, profiles, program, request
+from azray_lab.storage.blobfuse import (
+    blobs,
+    capacity,
+    copies,
+    mountinfo,
+    mountpoint,
+    probe,
+    profiles,
+    program,
+    request,
+    unwritten,
+)
 from azray_lab.storage.blobfuse.copies import Copy
 from azray_lab.storage.blobfuse.daemon import Daemon, settings_of
-from azray_lab.storage.blobfuse.health import Health, health, state_of
+from azray_lab.storage.blobfuse.health import Health, health, kept, state_of
 from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, place
 
 if TYPE_CHECKING:
@@ -45,6 +55,11 @@ class Mounts:
         self._table = table
         self._device = device
 
+    @property
+    def unwritten(self) -> unwritten.Unwritten:
+        """What dead mounts have left that is not in Blob."""
+        return unwritten.Unwritten(self.records)
+
     # Mounting.
 
     def mount(self, wanted: Request, operation: Operation[Any], seconds: float = MOUNT_SECONDS) -> Record:
@@ -54,11 +69,11 @@ class Mounts:
         """
         path = place(wanted.path)
         self._sweep()
-        with self.records.lock(path):
+        with self.records.lock(path, operation):
             record = self.plan(wanted, operation)
-            if (there := self._reused(record, operation)) is not None:
+            if (there := self._reused(record, operation, wanted.uri)) is not None:
                 return there
-            made = self._ready(path)
+            made = mountpoint.make(path)
             folder = self.records.folder(path)
             try:
                 folder.make()
@@ -67,7 +82,7 @@ class Mounts:
             except BaseException:
                 with operation.shielded():
                     self._undo(record)
-                    _unmake(path, made=made)
+                    mountpoint.unmake(path, made=made)
                 raise
             return record
 
@@ -86,7 +101,7 @@ class Mounts:
             uri=str(wanted.uri), path=path, profile=wanted.profile, engine=chosen.engine, created=time.time(),
             why=chosen.why, small=chosen.small, access=chosen.access, allow_other=wanted.allow_other,
             read_only=wanted.only_read or chosen.engine == "hydrate", overrides=dict(wanted.overrides),
-            cache=str(self.records.cache(path, wanted.cache)), owners=(wanted.owner,),
+            cache=str(self.records.cache(path, wanted.cache)), signed=bool(wanted.uri.sas), owners=(wanted.owner,),
         )  # fmt: skip
         if chosen.engine == "hydrate":
             return self._copied(record, wanted)
@@ -116,7 +131,7 @@ class Mounts:
     def _capacity(self, record: Record) -> capacity.Capacity:
         return capacity.measure(Path(record.cache))
 
-    def _reused(self, record: Record, operation: Operation[Any]) -> Record | None:
+    def _reused(self, record: Record, operation: Operation[Any], uri: BlobUri) -> Record | None:
         """The mount that is there already and is the same, with one more owner; what is dead is cleared away.
 
         What lives is never ended: MountError for one that does not answer, DeadlineError for one that still writes.
@@ -134,7 +149,7 @@ class Mounts:
             self._check_dead(old, state, reason)
             if state == "ending":
                 self._daemon(old).wait(operation, _ENDING_SECONDS)
-            self._clear(old)
+            self._clear(old, operation, uri if str(uri) == old.uri else None)
         elif there is not None and there.blobfuse and self._dead(record.path):
             program.detach(record.path, self.environ)
         elif there is not None:
@@ -166,28 +181,6 @@ class Mounts:
     def _dead(self, path: str) -> bool:
         answer = probe.answers(path)
         return answer.number == probe.LOST or (answer.silent and not program.serving(path))
-
-    def _ready(self, path: str) -> bool:
-        """Sees to it that `path` is an empty folder; True when it had to be made."""
-        folder = Path(path)
-        if not folder.parent.is_dir():
-            raise MountError(f"there is no folder {folder.parent}", next_step=f"mkdir -p {folder.parent}", path=path)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            answer = probe.is_empty(path)
-            if not answer.ok:
-                cause = answer.error or "the folder is not empty"
-                raise MountError(
-                    f"nothing can be mounted at {path}", cause=cause, next_step="give another folder", path=path
-                ) from None
-            return False
-        except OSError as error:
-            raise MountError(
-                f"the folder {path} cannot be made", cause=error.strerror or str(error),
-                next_step="give a folder of yours", path=path,
-            ) from error  # fmt: skip
-        return True
 
     def _start(self, record: Record, wanted: Request, operation: Operation[Any], seconds: float) -> Record:
         if record.engine == "hydrate":
@@ -232,7 +225,7 @@ class Mounts:
         with `lazy` it goes at once, and what is open is written when it is closed.
         """
         path = place(path)
-        with self.records.lock(path):
+        with self.records.lock(path, operation):
             record = self.records.get(path)
             if record is None:
                 self._unmount_foreign(path, operation, lazy=lazy)
@@ -251,7 +244,7 @@ class Mounts:
                     self._stop(record, operation, lazy=lazy)
                 elif state == "ending" and not lazy:
                     self._daemon(record).wait(operation, wait)
-                self._clear(record)
+                self._clear(record, operation, ask=not lazy)
             return True
 
     def _unmount_foreign(self, path: str, operation: Operation[Any], *, lazy: bool) -> None:
@@ -303,8 +296,13 @@ class Mounts:
         elif problem := copies.hide(record.path, self.environ, lazy=lazy, table=self._table):
             raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
 
-    def _clear(self, record: Record) -> None:
-        """Takes away whatever is left of a mount, and proves it; the files of a process that still writes stay."""
+    def _clear(
+        self, record: Record, operation: Operation[Any], uri: BlobUri | None = None, *, ask: bool = True
+    ) -> None:
+        """Takes away whatever is left of a mount, and proves it; the files of a process that still writes stay.
+
+        What a dead process had written is kept, and told, unless Blob says that it is there (`ask`).
+        """
         if record.engine == "blobfuse2":
             if mountinfo.at(record.path, self._table) is not None:
                 self._daemon(record).wipe()
@@ -314,19 +312,28 @@ class Mounts:
             raise MountError(
                 f"{record.path} is still mounted", next_step=f"as root: umount -l {record.path}", path=record.path
             )
-        _unmake(record.path, made=record.made)
+        mountpoint.unmake(record.path, made=record.made)
         if record.engine == "blobfuse2" and program.serving(record.path):
             self.records.folder(record.path).write(record.but(ending=True))
         else:
+            self._keep(record, operation, uri, ask=ask)
             self.records.forget(record)
+
+    def _keep(self, record: Record, operation: Operation[Any], uri: BlobUri | None = None, *, ask: bool = True) -> None:
+        """Moves what a dead process had not written to Blob out of its cache, and tells where it is."""
+        files = unwritten.missing(record, operation, self.environ, uri) if ask else unwritten.written(record)
+        if (left := self.unwritten.keep(record, files)) is not None:
+            operation.note(str(left), unwritten=left.to_dict())
 
     def _sweep(self) -> None:
         """Removes what is left of mounts that were unmounted while something was open, when all of it is written."""
         for record in self.records:
             if record.ending:
-                with contextlib.suppress(MountError), self.records.lock(record.path, 0.0):  # another is at work on it
-                    now = self.records.get(record.path)
+                with self.records.free(record.path) as free:
+                    now = self.records.get(record.path) if free else None
                     if now is not None and now.ending and state_of(now, self._table)[0] == "gone":
+                        # A process that ends by itself empties its cache; one that was killed does not.
+                        self.unwritten.keep(now, unwritten.written(now))
                         self.records.forget(now)
 
     # Looking, mending.
@@ -336,7 +343,7 @@ class Mounts:
         return health(record, self.records.folder(record.path), self._table)
 
     def __iter__(self) -> Iterator[Health]:
-        """Every mount of ours, and those of blobfuse2 that others made."""
+        """Every mount of ours, those of blobfuse2 that others made, and what dead ones have left."""
         self._sweep()
         ours = list(self.records)
         yield from (self.health(record) for record in ours)
@@ -345,11 +352,12 @@ class Mounts:
             if there.blobfuse and there.path not in known:
                 record = Record(uri="", path=there.path, profile="shared", engine="blobfuse2", created=0.0, owners=())
                 yield health(record, Folder(self.records.root / "none"), self._table)
+        yield from map(kept, self.unwritten)
 
     def mend(self, path: str, operation: Operation[Any], seconds: float = MOUNT_SECONDS) -> Record:
         """Brings back a mount whose process died or whose folder is no longer in the tree; a healthy one stays."""
         path = place(path)
-        with self.records.lock(path):
+        with self.records.lock(path, operation):
             record = self.records.get(path)
             if record is None:
                 raise MountError(f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path)
@@ -365,16 +373,13 @@ class Mounts:
             if record.engine == "hydrate":
                 copies.hide(path, self.environ, lazy=True, table=self._table)
                 again = record.but(linked=copies.show(Copy(Path(record.cache)).files, path, self.environ))
+            elif record.signed:
+                raise mountpoint.signature_lost(record)
             else:
                 self._daemon(record).wipe()
+                self._keep(record, operation)
                 Path(path).mkdir(exist_ok=True)
                 with operation.stage("mount", f"{record.uri} at {path} again"):
                     again = self._daemon(record).start(self._capacity(record), operation, seconds)
             folder.write(again)
             return again
-
-
-def _unmake(path: str, *, made: bool) -> None:
-    if made and not os.path.ismount(path):
-        with contextlib.suppress(OSError):
-            Path(path).rmdir()  # somebody's files lie in it by now: then it stays

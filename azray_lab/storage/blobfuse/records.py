@@ -17,16 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from azray_lab.durable import read_json, write_json
-from azray_lab.errors import MountError
 from azray_lab.spec import settings
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from azray_lab.operation import Operation
     from azray_lab.storage.blobfuse.profiles import Access, Profile, Value
 
 Engine = Literal["blobfuse2", "hydrate"]
 USER = "user"
 # Below a cache folder of the user's own: what is ours there, and may be emptied.
 _CACHES = "azray-mounts"
+_ASIDE = "azray-unwritten"
+# How long whoever changes a mount waits for another process that does: as long as a copy's bytes may take.
+LOCK_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Record:
     """A mount as it was asked for and made.
 
     `pid` and `started` (seconds since 1970) are the daemon's. `made` says that the folder was made for the mount.
-    `ending` says that it was unmounted while its process may still write what was open.
+    `ending` says that it was unmounted while its process may still write what was open. `signed` says that the URI had
+    a signature, which is kept nowhere.
     `owners` are `user` and the ids of the clusters that asked for it; `why` says how the engine was chosen.
     """
 
@@ -56,6 +62,7 @@ class Record:
     made: bool = False
     linked: bool = False
     ending: bool = False
+    signed: bool = False
     owners: tuple[str, ...] = (USER,)
 
     def but(self, **changes: Any) -> Record:
@@ -158,6 +165,11 @@ class Records:
         folder = self.folder(path)
         return Path(chosen) / _CACHES / folder.root.name if chosen else folder.cache
 
+    def aside(self, record: Record, otherwise: Path) -> Path:
+        """Where files go that a dead mount has left, on its cache's disk: `otherwise`, unless a place was given."""
+        cache = Path(record.cache)
+        return cache.parent.parent / _ASIDE if cache.parent.name == _CACHES else otherwise
+
     def forget(self, record: Record) -> None:
         """Removes the mount's folder and its cache; never what else lies in a cache folder of the user's own."""
         cache = Path(record.cache)
@@ -171,25 +183,47 @@ class Records:
                 yield record
 
     @contextlib.contextmanager
-    def lock(self, path: str, seconds: float = 120.0) -> Iterator[None]:
-        """The right to change the mount at `path`; MountError when another process has it for too long."""
-        from filelock import FileLock, Timeout
-
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        guard = FileLock(self.folder(path).root.with_suffix(".lock"), timeout=seconds, mode=0o600)
-        try:
-            guard.acquire()
-        except Timeout as error:
-            raise MountError(
-                f"{path} is being mounted or unmounted by another process",
-                cause=f"it has not finished after {seconds:g} s",
-                next_step="azray mounts",
-                path=path,
-            ) from error
+    def lock(self, path: str, operation: Operation[Any], seconds: float = LOCK_SECONDS) -> Iterator[None]:
+        """The right to change the mount at `path`; waits up to `seconds` for another process that has it."""
+        guard = self._guard(path)
+        operation.wait_for(
+            lambda: _taken(guard),
+            reason=f"another process is mounting or unmounting {path}",
+            seconds=seconds,
+            next_step="azray mounts",
+        )
         try:
             yield
         finally:
             guard.release()
+
+    @contextlib.contextmanager
+    def free(self, path: str) -> Iterator[bool]:
+        """The same right, if nobody has it now: True with it, False without."""
+        guard = self._guard(path)
+        if not _taken(guard):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            guard.release()
+
+    def _guard(self, path: str) -> BaseFileLock:
+        from filelock import FileLock
+
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return FileLock(self.folder(path).root.with_suffix(".lock"), timeout=0, mode=0o600)
+
+
+def _taken(guard: BaseFileLock) -> bool:
+    from filelock import Timeout
+
+    try:
+        guard.acquire()
+    except Timeout:
+        return False
+    return True
 
 
 def place(path: str | Path) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, LeftoverError
@@ -28,6 +29,8 @@ _PLUGIN = {"class": "azray_lab.storage.blobfuse.ray_plugin.MountPlugin"}
 _OPEN_SECONDS = 5.0
 # Before a mount that could not be brought back, or was lost again, is tried again, in seconds.
 _FIRST_PAUSE, _LAST_PAUSE = 5.0, 300.0
+# Before the log says again that a signature is gone, in seconds.
+_SIGNED_PAUSE = 3600.0
 
 
 def paths(spec: ClusterSpec) -> list[str]:
@@ -122,11 +125,13 @@ def states(handle: Handle) -> tuple[MountStatus, ...]:
 class Mender:
     """Brings back mounts whose process has died: each in a process of its own, so that the watchdog never waits.
 
-    The pause before the next try doubles, from 5 seconds to 5 minutes; a mount that stays is forgotten.
+    The pause before the next try doubles, from 5 seconds to 5 minutes; a mount that stays is forgotten. What
+    was opened by a signature is tried once an hour, which says in the log what to do. `table` is the kernel's mounts.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._at_work: dict[str, subprocess.Popen[bytes]] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic, table: Path = mountinfo.TABLE) -> None:
+        self._table = table
+        self.at_work: dict[str, subprocess.Popen[bytes]] = {}
         self._clock = clock
         self._pauses: dict[str, tuple[float, float]] = {}  # by path: the pause in seconds, and when it is over
 
@@ -134,18 +139,19 @@ class Mender:
         """Starts the mending of what needs it, and returns those paths. Costs a look at /proc for each mount."""
         begun, now = [], self._clock()
         for record in _records(handle):
-            busy = self._at_work.get(record.path)
+            busy = self.at_work.get(record.path)
             if (busy is not None and busy.poll() is None) or record.ending:
                 continue
             pause, over = self._pauses.get(record.path, (_FIRST_PAUSE / 2, now))
             if now < over:
                 continue
-            if quick(record) == "mounted":
+            if quick(record, self._table) == "mounted":
                 self._pauses.pop(record.path, None)
                 continue
-            pause = min(2 * pause, _LAST_PAUSE)
+            lost = record.signed and record.engine == "blobfuse2"
+            pause = _SIGNED_PAUSE if lost else min(2 * pause, _LAST_PAUSE)
             self._pauses[record.path] = (pause, now + pause)
-            command = [sys.executable, "-m", "azray_lab.storage.blobfuse.mending", record.path]
-            self._at_work[record.path] = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+            command = [sys.executable, "-m", "azray_lab.storage.blobfuse.mending", record.path, str(self._table)]
+            self.at_work[record.path] = subprocess.Popen(command, stdin=subprocess.DEVNULL)
             begun.append(record.path)
         return begun

@@ -6,6 +6,7 @@ The kernel's table is the file STUB_TABLE, since no test may need the right to m
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,11 @@ SAID = {
     "[BlockBlob::TestPipeline : [ContainerNotFound]]]",
     "not-permitted": "fusermount3: mount failed: Operation not permitted",
     "no-device": "fuse: device not found, try 'modprobe fuse' first",
+    "no-fuse3": 'exec: "fusermount3": executable file not found in $PATH',
+    "no-host": 'failed to initialize new pipeline [Get "https://acc.blob.core.windows.net/data": dial tcp: lookup '
+    "acc.blob.core.windows.net: no such host]",
+    "not-empty": "mount directory is not empty",
+    "allow-other": "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf",
 }
 
 
@@ -70,7 +76,8 @@ def mount(path: str, arguments: list[str]) -> None:
     if FAULT == "no-room-for-the-record":
         (work / "record.json").mkdir()
     daemon = subprocess.Popen(
-        [sys.executable, __file__, "serve", path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        [sys.executable, __file__, "serve", path, content.get("file_cache", {}).get("path", "")],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     (work / f"{path.replace('/', '_')}.pid").write_text(str(daemon.pid))
@@ -89,14 +96,16 @@ def unmount(path: str, *, lazy: bool) -> None:
     table(lambda lines: [line for line in lines if line.split(" ")[4] != path])
 
 
-def serve(path: str) -> None:
-    """Lives as long as the mount is listed; longer when it is told to be slow, or to have something to write."""
+def serve(path: str, cache: str) -> None:
+    """Lives as long as the mount is listed; longer when it is told to have something to write. Empties its cache."""
     deadline = time.monotonic() + 120
     written = TABLE.parent / "written"
     while time.monotonic() < deadline and (FAULT == "never-listed" or listed(path)):
         time.sleep(0.02)
     while time.monotonic() < deadline and FAULT == "writes-on" and not written.exists():
         time.sleep(0.02)
+    if cache:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def say(line: str) -> None:
@@ -115,7 +124,7 @@ def main() -> None:
     elif verb == "unmount":
         unmount(rest[0], lazy="-z" in rest)
     elif verb == "serve":
-        serve(rest[0])
+        serve(*rest)
     else:
         fail(f"unknown command {verb}")
 
