@@ -106,11 +106,11 @@ class Card {
     const { say } = this;
     this.askedTitle = make("p", { class: "az-title", id: `${id}-asked` });
     this.askedText = make("p", { id: `${id}-what` });
-    this.askedJobs = make("ul", {});
+    this.askedJobs = make("ul", { id: `${id}-jobs` });
     this.keep = button(say("down.no"), say("down.no"), () => this.question(false));
     this.end = button(say("down.yes"), say("down.yes"), () => (this.question(false), this.live.ask("down")), "az-danger az-primary");
     this.asked = make("div", { class: "az-asked", role: "alertdialog", hidden: true, "aria-labelledby": `${id}-asked`,
-      "aria-describedby": `${id}-what` }, this.askedTitle, this.askedText, this.askedJobs,
+      "aria-describedby": `${id}-what ${id}-jobs` }, this.askedTitle, this.askedText, this.askedJobs,
       make("div", { class: "az-row" }, this.end, this.keep));
     this.asked.addEventListener("keydown", (event) => event.key === "Escape" && this.question(false));
   }

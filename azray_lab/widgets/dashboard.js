@@ -24,6 +24,7 @@ class ClusterTable {
     this.root = make("section", { class: "az-card", "aria-labelledby": id, "data-lm-suppress-shortcuts": "true" },
       make("div", { class: "az-head" }, this.title, this.filtering, this.found),
       this.stale, this.problem, this.none, this.table.frame, this.notes);
+    this.keepFocus = keepFocus(this.root, this.title);
     this.element.replaceChildren(this.root);
   }
 
@@ -55,6 +56,7 @@ class ClusterTable {
       attribute(node._open, "aria-disabled", item.dead);
     });
     this.tick();
+    this.keepFocus();
   }
 
   row(name) {

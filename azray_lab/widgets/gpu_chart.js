@@ -53,7 +53,7 @@ class GpuChart {
       put(node.children[4], typeof device.temperature === "number" ? `${device.temperature} °C` : "–");
     });
     // The report in full, as its text and its HTML have it; tables with other columns are other tables.
-    keyed(this.tables, (d.tables ?? []).map((all) => [all.columns.join("/"), all]), (key) => this.grid(key.split("/")), (node, all) => {
+    keyed(this.tables, (d.tables ?? []).map((all) => [JSON.stringify(all.columns), all]), (key) => this.grid(JSON.parse(key)), (node, all) => {
       keyed(node._body, all.rows.map((cells, index) => [index, cells]), () => row(all.columns.length),
         (line, cells) => cells.forEach((cell, index) => put(line.children[index], cell)));
     });
