@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from azray_lab import jobs
 from azray_lab.cluster import attach
 from azray_lab.widgets.feed import ACTION
+from azray_lab.widgets.texts import say
 
 if TYPE_CHECKING:
     from azray_lab.widgets.cluster import ClusterSource
@@ -63,7 +64,7 @@ def _stop(source: ClusterSource, message: Mapping[str, Any]) -> None:
 
 def _cancel(source: ClusterSource, _message: Mapping[str, Any]) -> None:
     if (operation := source.operation) is not None:
-        operation.cancel("cancelled in the card")
+        operation.cancel(say("operation.cancelled"))
         operation.wait(_CANCEL_SECONDS)
 
 

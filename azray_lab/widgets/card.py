@@ -45,7 +45,7 @@ def card_for(what: Cluster | Task[Any] | Operation[Any] | str) -> Card:
 class Card(Live):
     """The card of one cluster, as a widget. `close()` ends it; the cluster lives on."""
 
-    _esm = asset("live.js", "card.js")
+    _esm = asset("words.js", "live.js", "card.js")
     _css = asset("card.css")
 
     def __init__(self, source: ClusterSource) -> None:
@@ -79,7 +79,7 @@ class Card(Live):
             shown = views.status(status)._repr_html_()
         else:
             shown = views.frame(f"<p>{views.escape(self.name)}: {views.word(str(self.document['state']))}</p>")
-        at = time.strftime("%Y-%m-%d %H:%M:%S")
+        at = time.strftime(say("date"))
         return shown + views.frame(f"<p><small>{views.escape(say('static', time=at))}</small></p>")
 
     def static_text(self) -> str:
@@ -90,5 +90,6 @@ class Card(Live):
         return str(views.status(status)) if status else repr(self)
 
     def __repr__(self) -> str:
-        reason = f": {self.document['reason']}" if self.document["reason"] else ""
-        return f"<card of cluster {self.name}: {self.document['state']}{reason}>"
+        key = "repr.reason" if self.document["reason"] else "repr"
+        state = say(f"state.{self.document['state']}")
+        return say(key, name=self.name, state=state, reason=self.document["reason"])

@@ -12,6 +12,7 @@ from azray_lab import jobs, operation, registry, views
 from azray_lab.cluster import Cluster
 from azray_lab.errors import AzRayError, ClusterLostError, DeadlineError
 from azray_lab.widgets.feed import feed
+from azray_lab.widgets.texts import say
 
 if TYPE_CHECKING:
     from azray_lab.jobs import Job
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # A cluster that does not answer in this time is shown as one that does not; the thread has others to read.
 READ_SECONDS = 2.0
-# What is worth a look: the newest, and all that run.
+# How many jobs a card shows; a cluster may remember ten thousand.
 _JOBS = 50
 _KINDS = ("cpu", "gpu", "memory", "object_store")
 # On the wire numbers are as exact as people read them, so that noise is no change.
@@ -39,6 +40,8 @@ class ClusterSource:
         """When it was read last, by `time.monotonic`."""
         self._status: ClusterStatus | None = None
         self._seen = False
+        self._makes = False
+        self._outlived = False
         self._usage: Usage | None = None
         self._jobs: list[Job] = []
         self._operation: Operation[Any] | None = None
@@ -72,11 +75,15 @@ class ClusterSource:
         return answered
 
     def _read(self, seconds: float) -> bool:
+        work = self._operation
+        settled = work is not None and work.done
         handle = registry.handle_or_none(self.name)
         if handle is None:
-            self._seen = self._seen and self._operation is not None and not self._operation.done
+            self._seen = self._seen and work is not None and not settled
             self._status, self._usage, self._jobs = None, None, []
             return True
+        # What is there after its operation has ended goes by another one, wherever that runs.
+        self._outlived = self._outlived or (settled and work is self._operation)
         cluster = Cluster(handle)
         self._status, self._seen = cluster.status(seconds=seconds), True
         if self._status.state not in {"running", "degraded"}:
@@ -138,7 +145,8 @@ class ClusterSource:
             if self._operation is work:
                 return
             self._operation, self._error = work, None
-            self._seen = self._status is not None
+            self._seen, self._outlived = self._status is not None, False
+            self._makes = not _registered(self.name)
         work.subscribe(self._on_event)
 
     def _on_event(self, event: Event) -> None:
@@ -172,14 +180,15 @@ class ClusterSource:
             "created": status.created if status else None,
             "dashboard": status.dashboard_url if status and status.nodes else "",
             "token": self._client[0].token_path if self._client and status else "",
-            "said": _said(work) if work and not work.done else f"{self.name}: {state}",
+            "said": _said(work) if work and not work.done else say("said", name=self.name, what=say(f"state.{state}")),
             "operation": _operation(work) if work else None,
             "error": self._error,
             "doing": dict(self._doing),
             "lease": status.lease.to_dict() if status else None,
             "usage": self._totals(),
             "nodes": self._nodes(),
-            "jobs": {job.id: _job(job) for job in _worth(self._jobs)},
+            "jobs": {job.id: _job(job) for job in _worth(self._jobs)[:_JOBS]},
+            "left_out": {"jobs": self._left_out()},
         }
 
     def _state(self) -> tuple[str, str]:
@@ -188,9 +197,14 @@ class ClusterSource:
         outcome = views.outcome(self._operation) if self._operation else ""
         if outcome == "running":
             return ("stopping" if self._seen else "starting"), ""
-        if outcome in {"failed", "cancelled"}:
+        if self._makes and not self._outlived and outcome in {"failed", "cancelled"}:
             return "failed" if outcome == "failed" else "down", ""
-        return "down", "it was ended"
+        return "down", say("state.ended")
+
+    def _left_out(self) -> dict[str, Any]:
+        """How many jobs are not shown, and how many of those run."""
+        rest = _worth(self._jobs)[_JOBS:]
+        return {"count": len(rest), "running": sum(not job.done for job in rest), "name": self.name}
 
     def _totals(self) -> dict[str, Any]:
         usage = self._usage
@@ -202,6 +216,13 @@ class ClusterSource:
         used = {node.name: node for node in self._usage.nodes} if self._usage else {}
         nodes = self._status.nodes if self._status else ()
         return {node.name: _node(node, used.get(node.name)) for node in nodes}
+
+
+def _registered(name: str) -> bool:
+    try:
+        return name in registry.names()
+    except AzRayError:  # whoever reads next tells why
+        return False
 
 
 def _pair(kind: str, found: Amount | None) -> list[float] | None:
@@ -220,8 +241,9 @@ def _node(node: NodeStatus, used: NodeUsage | None) -> dict[str, Any]:
 
 
 def _worth(listed: list[Job]) -> list[Job]:
+    """Jobs as they are worth a look: those that run first, then the newest."""
     newest = sorted(listed, key=lambda job: job.started.timestamp() if job.started else 0.0, reverse=True)
-    return sorted(newest, key=lambda job: job.done)[:_JOBS]
+    return sorted(newest, key=lambda job: job.done)
 
 
 def _job(job: Job) -> dict[str, Any]:
@@ -262,7 +284,7 @@ def _operation(work: Operation[Any]) -> dict[str, Any]:
 def _said(work: Operation[Any]) -> str:
     """What a screen reader says of a running operation; without times, which change each second."""
     waiting = _waiting(work)
-    return f"{work.name}: {waiting}" if waiting else views.sentence(work)
+    return say("said", name=work.name, what=waiting) if waiting else views.sentence(work)
 
 
 def _waiting(work: Operation[Any]) -> str:

@@ -59,7 +59,7 @@ def _gone(card: Card) -> dict[str, Any]:
 class ClusterTable(Live):
     """The table of all clusters."""
 
-    _esm = asset("live.js", "dashboard.js")
+    _esm = asset("words.js", "live.js", "dashboard.js")
     _css = asset("card.css")
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class ClusterTable(Live):
 
     def static_html(self) -> str:
         """The table as HTML; it says when that was."""
-        at = views.escape(say("static", time=time.strftime("%Y-%m-%d %H:%M:%S")))
+        at = views.escape(say("static", time=time.strftime(say("date"))))
         return self.table()._repr_html_() + views.frame(f"<p><small>{at}</small></p>")
 
     def __repr__(self) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from azray_lab.widgets.texts import say
+
 # How often a source is read while somebody looks, and while nobody does (seconds).
 WATCHED_SECONDS = 2.0
 UNWATCHED_SECONDS = 15.0
@@ -187,7 +189,7 @@ class Feed:
             try:
                 listener(document)
             except Exception as error:  # noqa: BLE001 - one card whose front end is gone must not end the others
-                quiet.keep(f"a card cannot be shown: {type(error).__name__}: {error}")
+                quiet.keep(say("feed.show", error=f"{type(error).__name__}: {error}"))
 
 
 def _read(source: Source) -> bool:
@@ -195,7 +197,7 @@ def _read(source: Source) -> bool:
     try:
         return source.read()
     except Exception as error:  # noqa: BLE001 - told in the dashboard
-        quiet.keep(f"a read failed: {type(error).__name__}: {error}")
+        quiet.keep(say("feed.read", error=f"{type(error).__name__}: {error}"))
         return False
 
 

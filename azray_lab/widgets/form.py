@@ -67,7 +67,8 @@ class Form:
             spec, problems = self._read()
         if spec is None:
             key, words = next(iter(problems.items()))
-            raise SpecError(f"{key or 'the form'}: {words}", next_step="mend it in the form", key=key)
+            message = say("spec.wrong", place=key or say("spec.form"), words=words)
+            raise SpecError(message, next_step=say("spec.next"), key=key)
         return spec
 
     @property
@@ -106,7 +107,8 @@ class Form:
             part = self._reading.places.get(key)
         if not isinstance(part, Field):
             known = [name for name, place in self._reading.places.items() if isinstance(place, Field)]
-            raise UnknownNameError(f"the form has no field {key!r}", cause=nearest(key, known).strip(), name=key)
+            message = say("field.unknown", key=repr(key))
+            raise UnknownNameError(message, cause=nearest(key, known).strip(), name=key)
         return part.input
 
     def button(self, name: str) -> Any:

@@ -18,6 +18,7 @@ from azray_lab.spec import fields
 from azray_lab.spec.document import read_document
 from azray_lab.spec.models import ClusterSpec
 from azray_lab.spec.writing import flow
+from azray_lab.widgets.form_texts import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -216,7 +217,7 @@ def _pairs(setting: Setting, text: str) -> Iterable[tuple[str, Any]]:
     for line in filter(None, map(str.strip, text.split("\n"))):
         key, value = _pair(line)
         if key in known:
-            raise SpecError(f"{key[:40]!r} stands here twice", next_step="keep one")
+            raise SpecError(say("line.twice", key=repr(key[:40])), next_step=say("line.twice.next"))
         known.add(key)
         yield key, _item(setting, value)
 
@@ -229,7 +230,7 @@ def _pair(line: str) -> tuple[str, str]:
             key, end = json.JSONDecoder().raw_decode(line)
     found = _SPLIT.match(line, end) if end else _SPLIT.search(line)
     if not found:
-        raise SpecError(f"{line[:40]!r} has no colon", next_step="write `key: value` on each line")
+        raise SpecError(say("line.colon", line=repr(line[:40])), next_step=say("line.colon.next"))
     return (line[: found.start()].strip() if key is None else key), line[found.end() :].strip()
 
 

@@ -1,6 +1,11 @@
-"""Every text of the form, in one place. `TEXTS.update(...)` before a form is made translates it."""
+"""Every text of the form, in one place. `TEXTS.update(...)` before a form is made translates it.
+
+Said as those of the cards are (`texts.py`): `say("later", targets="aks", target="local")`.
+"""
 
 from __future__ import annotations
+
+from azray_lab.widgets.texts import fill
 
 TEXTS: dict[str, str] = {
     # Labels: by key without indices, else by the key's last part, else the part itself.
@@ -65,6 +70,15 @@ TEXTS: dict[str, str] = {
     "target.later": "This version does not run {target} yet. It checks the spec, and the YAML can be kept.",
     "needed": "needed, such as {value}",
     "wrong": "Not right: {words}",
+    # What the form refuses by itself; the spec has words for the rest.
+    "line.colon": "{line} has no colon",
+    "line.colon.next": "write `key: value` on each line",
+    "line.twice": "{key} stands here twice",
+    "line.twice.next": "keep one",
+    "spec.wrong": "{place}: {words}",
+    "spec.form": "the form",
+    "spec.next": "mend it in the form",
+    "field.unknown": "the form has no field {key}",
     # The YAML and what stands below it.
     "yaml.title": "azray.yaml",
     "yaml.copy": "Copy",
@@ -92,9 +106,9 @@ TEXTS: dict[str, str] = {
 }
 
 
-def say(key: str, **values: object) -> str:
+def say(key: str, /, **values: object) -> str:
     """The text of that key, filled in."""
-    return TEXTS[key].format(**values)
+    return fill(TEXTS, key, **values)
 
 
 def label_of(key: str) -> str:

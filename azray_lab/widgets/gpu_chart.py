@@ -11,6 +11,7 @@ from azray_lab.hardware import reading
 from azray_lab.widgets.cluster import READ_SECONDS
 from azray_lab.widgets.feed import feed
 from azray_lab.widgets.live import Live, asset
+from azray_lab.widgets.texts import say
 
 if TYPE_CHECKING:
     from azray_lab.accelerators import Device
@@ -62,7 +63,8 @@ class GpuSource:
     def document(self) -> dict[str, Any]:
         """All devices, and why there are not more."""
         reasons = [f"{node}: {reason}" for node, why in self._report.reasons.items() for reason in why]
-        tables = [{"columns": columns, "rows": rows} for columns, rows in self._report.tables()]
+        told = self._report.tables()
+        tables = [{"columns": [say(f"report.{name}") for name in names], "rows": rows} for names, rows in told]
         document = {"where": self._report.where, "count": self._report.count, "devices": self._devices()}
         return {**document, "tables": tables, "reasons": reasons, "problem": self._problem}
 
@@ -94,7 +96,7 @@ def _device(row: GpuRow, device: Device) -> dict[str, Any]:
 def _bare(row: GpuRow) -> dict[str, Any]:
     """A row of which only the number is known: pretended GPUs, or those that Ray was told of."""
     unknown = dict.fromkeys(("utilisation", "memory", "memory_total", "temperature"))
-    index = f"{row.count} x" if row.count > 1 else ""
+    index = say("gpu.times", count=row.count) if row.count > 1 else ""
     base = {"node": row.node, "type": row.type, "index": index, "pretended": row.pretended, "problem": ""}
     return {**base, **unknown}
 
@@ -102,7 +104,7 @@ def _bare(row: GpuRow) -> dict[str, Any]:
 class GpuChart(Live):
     """The live chart of a GPU report."""
 
-    _esm = asset("live.js", "gpu_chart.js")
+    _esm = asset("words.js", "live.js", "gpu_chart.js")
     _css = asset("card.css")
 
     def __init__(self, report: GpuReport) -> None:

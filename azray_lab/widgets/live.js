@@ -19,7 +19,8 @@ function merged(target, change) {
 class Live {
   // Follows the model's document; calls draw(live) after each change and tick(live) each second while it is seen.
   constructor(model, element, { draw, tick, taken }) {
-    Object.assign(this, { model, element, draw, tick, taken: taken ?? (() => {}), seen: false });
+    Object.assign(this, { model, element, tick, taken: taken ?? (() => {}), seen: false });
+    this.draw = () => (draw(this), this.drawLeftOut());
     this.number = -1;
     this.document = {};
     this.heard = 0;
@@ -53,13 +54,13 @@ class Live {
 
   takeWhole(whole, fromKernel) {
     if (!whole || whole.number === this.number) return;
-    this.texts = whole.texts;
+    this.texts = words = whole.texts;
     this.number = whole.number;
     this.document = structuredClone(whole.document);
     this.at = whole.now;
     if (fromKernel) this.hear(whole.now);
     this.taken(this, whole);
-    this.draw(this);
+    this.draw();
   }
 
   takePatch(patch, fromKernel) {
@@ -72,7 +73,7 @@ class Live {
       this.number = patch.number;
       this.at = patch.now;
       this.document = merged(this.document, patch.change);
-      this.draw(this);
+      this.draw();
     } else if (patch.number > this.number) {
       this.ask("whole"); // one was missed: the view was made between two patches
     }
@@ -83,7 +84,7 @@ class Live {
     this.offset = now - Date.now() / 1000;
     const before = this.live;
     this.heard = performance.now();
-    if (before !== true) this.draw(this);
+    if (before !== true) this.draw();
   }
 
   get live() {
@@ -126,14 +127,23 @@ class Live {
     const live = this.live;
     if (live !== this.wasLive) {
       this.wasLive = live;
-      this.draw(this);
+      this.draw();
     }
     this.tick(this);
   }
 
-  say(key, values = {}) {
-    const text = this.texts?.[key] ?? key;
-    return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  say(key, values) {
+    return say(key, values);
+  }
+
+  // Below each table stands what it leaves out: `left_out` of the document, by the table's name.
+  drawLeftOut() {
+    for (const [name, values] of Object.entries(this.document.left_out ?? {})) {
+      for (const note of this.element.querySelectorAll?.(`.az-left-out[data-table="az-${name}"]`) ?? []) {
+        put(note, values.count ? say(`${name}.left_out`, values) : "");
+        note.hidden = !values.count;
+      }
+    }
   }
 }
 
@@ -210,7 +220,8 @@ function table(name, caption, columns, say) {
   const head = columns.map((column) => make("th", { scope: "col", "data-column": column }, say(`column.${column}`)));
   const node = make("table", { class: `az-table ${name}` },
     make("caption", { class: "az-unseen" }, caption), make("thead", {}, make("tr", {}, ...head)), body);
-  const frame = make("div", { class: "az-scroll", tabindex: "0", role: "region", "aria-label": caption }, node);
+  const scroll = make("div", { class: "az-scroll", tabindex: "0", role: "region", "aria-label": caption }, node);
+  const frame = make("div", {}, scroll, make("p", { class: "az-left-out", "data-table": name, hidden: true }));
   return { frame, node, body, head };
 }
 
@@ -243,33 +254,6 @@ function badge() {
     put(word, text);
   };
   return node;
-}
-
-// Values for people; the same words as azray_lab.views.seconds.
-
-function duration(value) {
-  if (value < 10) return `${Math.max(value, 0).toFixed(1)} s`;
-  return whole(value);
-}
-
-function whole(value) {
-  const all = Math.max(Math.round(value), 0);
-  if (all < 100) return `${all} s`;
-  for (const [size, large, small, part] of [[86400, "d", "h", 3600], [3600, "h", "min", 60]]) {
-    if (all >= size) return two(Math.floor(all / size), large, Math.floor((all % size) / part), small);
-  }
-  return two(Math.floor(all / 60), "min", all % 60, "s");
-}
-
-function two(first, large, second, small) {
-  return second ? `${first} ${large} ${second} ${small}` : `${first} ${large}`;
-}
-
-function amount(kind, pair, say) {
-  if (!pair) return say("meter.unknown");
-  const bytes = kind === "memory" || kind === "object_store";
-  const shown = bytes ? pair.map((value) => String(+(value / 2 ** 30).toFixed(value < 2 ** 30 ? 2 : 1))) : pair.map((v) => `${+v.toFixed(2)}`);
-  return say("meter.value", { used: shown[0], total: shown[1] + (bytes ? " GiB" : "") });
 }
 
 // How many seconds a chart spans: one minute at first, then as far back as is known.

@@ -1,8 +1,28 @@
-"""Every text of cards, dashboard and charts, in one place. `TEXTS.update(...)` before they are made translates them."""
+"""Every text of cards, dashboard and charts, in one place. `TEXTS.update(...)` before they are made translates them.
+
+One way to say them on both sides: `say("card", name="a")` in Python, `say("card", {name: "a"})` in the front end, which
+gets this dictionary with the document. Fields stand in braces. A text that counts has the forms `KEY.one` and
+`KEY.many`; `say(KEY, count=2)` takes the right one. The form's texts are in `form_texts.py` and are said alike. What
+comes from below is not ours to translate: names, stages, reasons and errors.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 TEXTS: dict[str, str] = {
+    # Values. A time has one unit, or two neighbouring ones.
+    "time.s": "{s} s",
+    "time.min": "{min} min",
+    "time.min.s": "{min} min {s} s",
+    "time.h": "{h} h",
+    "time.h.min": "{h} h {min} min",
+    "time.d": "{d} d",
+    "time.d.h": "{d} d {h} h",
+    "size": "{size} GiB",
+    "share": "{percent} %",
+    "untold": "-",
+    "date": "%Y-%m-%d %H:%M:%S",
     "card": "Cluster {name}",
     # States, each with what it means.
     "state.starting": "starting",
@@ -13,6 +33,7 @@ TEXTS: dict[str, str] = {
     "state.down": "down",
     "state.failed": "failed",
     "state.unknown": "unknown",
+    "state.ended": "it was ended",
     # The line below the name.
     "nodes.one": "1 node",
     "nodes.many": "{count} nodes",
@@ -29,6 +50,8 @@ TEXTS: dict[str, str] = {
     "operation.done": "{name} took {time}",
     "operation.cancel": "Cancel",
     "operation.cancel.help": "Stop it and remove what it has made",
+    "operation.cancelled": "cancelled in the card",
+    "said": "{name}: {what}",
     "stages": "Stages",
     "column.stage": "stage",
     "column.state": "state",
@@ -70,9 +93,9 @@ TEXTS: dict[str, str] = {
     "down": "Down",
     "down.help": "End the cluster; asks first",
     "down.title": "End cluster {name}?",
-    "down.idle": "{nodes} end. No job runs on it.",
-    "down.busy.one": "{nodes} end, and with them 1 job or connected program:",
-    "down.busy.many": "{nodes} end, and with them {count} jobs and connected programs:",
+    "down.idle": "This ends {nodes}. No job runs on it.",
+    "down.busy.one": "This ends {nodes} and 1 job or connected program:",
+    "down.busy.many": "This ends {nodes} and {count} jobs and connected programs:",
     "down.yes": "End it",
     "down.no": "Keep it",
     "doing": "{action} is under way",
@@ -94,7 +117,9 @@ TEXTS: dict[str, str] = {
     "column.load": "load",
     "column.reason": "reason",
     "jobs.title": "Jobs",
-    "jobs": "Jobs ({running} running, {count} in all)",
+    "jobs": "Jobs ({running} running, {count} shown)",
+    "jobs.left_out.one": "1 more job, {running} running: azray jobs --cluster {name} lists all",
+    "jobs.left_out.many": "{count} more jobs, {running} running: azray jobs --cluster {name} lists all",
     "jobs.none": "No jobs.",
     "column.job": "job",
     "column.status": "status",
@@ -104,6 +129,8 @@ TEXTS: dict[str, str] = {
     "job.stop.help": "Stop job {job}",
     "job.driver": "a connected program: end it where it runs",
     # The dashboard of all clusters.
+    "feed.read": "a read failed: {error}",
+    "feed.show": "a card cannot be shown: {error}",
     "clusters": "Clusters",
     "clusters.count": "Clusters ({count})",
     "clusters.none": "No cluster is registered. %azray up makes one.",
@@ -123,16 +150,45 @@ TEXTS: dict[str, str] = {
     "gpus.count": "GPUs ({count})",
     "gpus.none": "No GPU.",
     "gpus.report": "The report in full",
+    # The columns of its tables, by the report's own names for them.
+    "report.node": "node",
+    "report.vendor": "vendor",
+    "report.type": "type",
+    "report.count": "count",
+    "report.memory": "memory",
+    "report.used": "used",
+    "report.temp.": "temp.",
+    "report.driver": "driver",
+    "report.CUDA": "CUDA",
+    "report.MIG": "MIG",
+    "report.NVLink": "NVLink",
+    "report.held by": "held by",
+    "report.GPUs": "GPUs",
+    "report.cell": "cell",
+    "report.job": "job",
     "column.gpu.device": "device",
     "column.utilisation": "utilisation",
     "column.temperature": "temperature",
     "gpu.pretend": "pretended",
+    "gpu.times": "{count} x",
     "gpu.chart": "{label} of {device} in the last {minutes} min: now {now} %, highest {highest} %",
     # Without a front end.
     "static": "A live card shows here while the kernel runs; this is how it was at {time}.",
+    "repr": "<card of cluster {name}: {state}>",
+    "repr.reason": "<card of cluster {name}: {state}: {reason}>",
 }
 
 
-def say(key: str, **values: object) -> str:
+def say(key: str, /, **values: object) -> str:
     """The text of that key, filled in."""
-    return TEXTS[key].format(**values)
+    return fill(TEXTS, key, **values)
+
+
+def fill(texts: Mapping[str, str], key: str, /, **values: object) -> str:
+    """The text of `key` among `texts`, with its fields filled in; by `count` where it has a form for one and for many.
+
+    KeyError for a text, or a field of it, that is not there.
+    """
+    if key not in texts:
+        key += ".one" if values.get("count") == 1 else ".many"
+    return texts[key].format(**values)

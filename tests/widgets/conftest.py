@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from azray_lab import registry
 from azray_lab.testing.ray_dashboard import FakeRay, run_dashboard
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The Node that runs the scripts of widgets without a page; skips the test where there is none."""
+    return shutil.which("node") or pytest.skip("node: no node on PATH")
 
 
 @pytest.fixture

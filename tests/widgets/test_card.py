@@ -61,10 +61,33 @@ def test_a_card_updates_by_itself_and_sends_only_changes(ray: FakeRay, cards: li
     """What changes on the cluster arrives without a call, as a patch of just that."""
     ray.register("a")
     cards.append(card_for("a"))
-    until(lambda: feed().turns, "the first read")
+    sent: list[Any] = []
+    cards[0].observe(lambda change: sent.append(change["new"]["change"]), "patch")
     ray.use("worker-2", cpu=1.0)
     until(lambda: cards[0].document["nodes"]["worker-2"]["cpu"] == [1.0, 4.0], "the change")
+    (told,) = [change for change in sent if change]
+    assert told == {"usage": {"cpu": [1.0, 12.0]}, "nodes": {"worker-2": {"cpu": [1.0, 4.0]}}}
     assert set(cards[0].document["nodes"]) == {"head", "worker-1", "worker-2"}
+
+
+def test_of_many_jobs_those_that_run_are_shown_and_the_rest_is_counted(ray: FakeRay, cards: list[Card]):
+    """Fifty jobs, the running ones first whenever they began; how many more there are and where is in the document."""
+    ray.register("a")
+    for number in range(30):
+        ray.add_job(f"old-{number}", "python old.py")
+    for number in range(90):
+        ray.add_job(f"done-{number}", "python done.py", status="SUCCEEDED")
+    cards.append(card_for("a"))
+    shown = cards[0].document
+    assert len(shown["jobs"]) == 50
+    assert {f"old-{number}" for number in range(30)} < set(shown["jobs"])
+    assert shown["left_out"]["jobs"] == {"count": 70, "running": 0, "name": "a"}
+    for number in range(21):
+        ray.add_job(f"new-{number}", "python new.py")
+    source_of("a").read()
+    document = source_of("a").document()
+    assert {job["status"] for job in document["jobs"].values()} == {"RUNNING"}
+    assert document["left_out"]["jobs"] == {"count": 91, "running": 1, "name": "a"}
 
 
 def test_two_cards_of_one_cluster_agree_and_cost_one_read(ray: FakeRay, cards: list[Card], until: Until):
@@ -218,6 +241,54 @@ def test_a_start_that_fails_shows_message_cause_and_next_step(cards: list[Card],
     until(lambda: cards[0].document["state"] == "failed", "the outcome, which comes after the error")
     click(cards[0], "dismiss")
     until(lambda: not cards[0].document["error"], "the dismissal")
+
+
+@pytest.mark.parametrize("read_between", [True, False])
+def test_after_a_failed_scale_a_cluster_that_ends_elsewhere_is_gone_and_the_error_stays(
+    ray: FakeRay, cards: list[Card], until: Until, read_between: bool
+):
+    """`failed` is for a start that came to nothing; a cluster that was there is down, and its error is still told."""
+    ray.register("a")
+    cards.append(card_for("a"))
+    operation: Operation[None] = Operation("scale a", subject="a")
+
+    def work(_operation: Operation[None]) -> None:
+        if not read_between:  # nobody has seen it since the scale failed
+            registry.forget("a")
+        raise StartError("worker-3 did not start", next_step="azray logs")
+
+    operation.start(work).wait(60)
+    if read_between:
+        until(lambda: cards[0].document["error"] and cards[0].document["state"] == "running", "the word that it failed")
+        registry.forget("a")
+        feed().refresh("cluster/a")
+    until(lambda: cards[0].document["state"] == "down", "its end")
+    assert cards[0].document["reason"] == "it was ended"
+    assert cards[0].document["error"]["message"] == "worker-3 did not start"
+    click(cards[0], "dismiss")
+    until(lambda: not cards[0].document["error"], "the dismissal")
+    assert cards[0].document["state"] == "down"
+
+
+def test_a_start_that_failed_and_was_mended_elsewhere_is_down_when_it_ends(
+    ray: FakeRay, cards: list[Card], until: Until
+):
+    """Another terminal starts what failed here: the card shows that cluster, and after its end that it is gone."""
+    operation: Operation[None] = Operation("up a", subject="a")
+
+    def work(_operation: Operation[None]) -> None:
+        raise StartError("it did not start", next_step="azray logs")
+
+    cards.append(card_for(Task(operation, work)))
+    operation.start(work).wait(60)
+    until(lambda: cards[0].document["state"] == "failed", "the failure")
+    ray.register("a")
+    feed().refresh("cluster/a")
+    until(lambda: cards[0].document["state"] == "running", "the cluster of the other terminal")
+    assert cards[0].document["error"]["message"] == "it did not start"
+    registry.forget("a")
+    feed().refresh("cluster/a")
+    until(lambda: cards[0].document["state"] == "down", "its end")
 
 
 def test_an_operation_that_another_cell_begins_is_shown(ray: FakeRay, cards: list[Card], until: Until):
