@@ -47,6 +47,7 @@ class Form:
         self._filling = self._all = False
         self._operation: Operation[Cluster] | None = None
         self._threads: list[threading.Thread] = []
+        self._presses = 0
         self._fields = Fields(tree(), Context(self._alone(self._changed), _runs(), self._alone))
         self._reading = Reading()
         self._data: dict[str, Any] = {}
@@ -226,32 +227,44 @@ class Form:
             return None
 
     def _plan(self) -> None:
-        if (spec := self._complete()) is None:
-            return
-        self._say(f"<p>{views.escape(say('plan.busy', name=spec.name))}</p>")
-        self._in_background(lambda: self._show_plan(spec))
+        with self._lock:
+            self._presses += 1
+            number = self._presses
+            if (spec := self._complete()) is None:
+                return
+            self._say(f"<p>{views.escape(say('plan.busy', name=spec.name))}</p>")
+        self._in_background(lambda: self._show_plan(spec, number))
 
-    def _show_plan(self, spec: ClusterSpec) -> None:
+    def _show_plan(self, spec: ClusterSpec, number: int) -> None:
+        """Shows the plan, or why there is none; an answer that comes after a later press is nobody's any more."""
         from azray_lab.planning import plan
 
-        made = widgets.HTML(plan(spec)._repr_html_())
-        self._planned.children = [made]
-        self._say("")
+        shown: list[Any] = []
+        error: Exception | None = None
+        try:
+            shown = [widgets.HTML(plan(spec)._repr_html_())]
+        except Exception as caught:  # noqa: BLE001 - shown; there is nobody else to tell
+            error = caught
+        with self._lock:
+            if number == self._presses:
+                self._planned.children = shown
+                self._show_error(error) if error else self._say("")
 
     def _up(self) -> None:
-        if (spec := self._complete()) is None:
-            return
         from azray_lab.cluster import up_operation
 
         with self._lock:
+            self._presses += 1
+            if (spec := self._complete()) is None:
+                return
             if self._operation and not self._operation.done:
                 busy = say("up.busy", operation=self._operation.name)
                 self._say(f"<p>{views.escape(busy)}</p>")
                 return
             task = up_operation(spec)
             self._operation = task.operation
-        self._say("")
-        self._planned.children = []
+            self._say("")
+            self._planned.children = []
         task.operation.subscribe(self._on_event)
         task.start()
         self._show_card(task)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +326,68 @@ def test_plan_shows_its_table(form, fresh_home):
     assert "create" in shown
     assert list(fresh_home.glob("clusters/*")) == []
     assert azray_lab.clusters() == []
+
+
+@pytest.fixture
+def held(fresh_home: Path) -> Iterator[Callable[[bytes], None]]:
+    """Holds every plan of the cluster `slow`, whose handle is a pipe, until the test calls this with its content."""
+    pipe = fresh_home / "clusters" / "slow.json"
+    pipe.parent.mkdir(mode=0o700)
+    os.mkfifo(pipe)
+    left = [pipe]
+
+    def release(content: bytes) -> None:
+        # Opening waits for the reader, so that what was held is held until now.
+        with left.pop().open("wb") as end:
+            end.write(content)
+
+    yield release
+    if left:
+        release(b"")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"version": 999}'], ids=["a plan", "an error"])
+def test_of_two_plans_the_later_one_is_shown(form, held, content):
+    """The answer to an earlier Plan comes last, whether it is a plan or an error: what stands there stays."""
+    form.field("name").value = "slow"
+    form.button("plan").click()
+    (older,) = form._threads
+    form.field("name").value = "quick"
+    form.button("plan").click()
+    form._threads[-1].join(60)
+    assert older.is_alive()
+    shown, said = form._planned.children[0].value, form._message.value
+    assert "quick on local: create" in shown
+    held(content)
+    older.join(60)
+    assert not older.is_alive()
+    assert (form._planned.children[0].value, form._message.value) == (shown, said)
+
+
+def test_a_plan_that_comes_after_up_is_not_shown(form, held):
+    """What Up says stands until the next press, also when a plan that was asked for before comes in between."""
+    form.field("name").value = "slow"
+    form.button("plan").click()
+    form.field("target").value = "dsvm"
+    form.button("up").click()
+    said = form._message.value
+    assert "not in this version" in said
+    held(b"")
+    form.wait(60)
+    assert form._message.value == said
+    assert not form._planned.children
+
+
+def test_a_plan_that_fails_leaves_none_of_an_earlier_spec(form, fresh_home):
+    """The table of an earlier plan goes when the new one has none: it would be taken for this spec's."""
+    form.button("plan").click()
+    form.wait(60)
+    assert form._planned.children
+    (fresh_home / "timings.json").mkdir()  # where a file is expected
+    form.button("plan").click()
+    form.wait(60)
+    assert "azray-wrong" in form._message.value
+    assert not form._planned.children
 
 
 @pytest.mark.usefixtures("fresh_home")
