@@ -9,6 +9,8 @@ from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, Mou
 
 _TAIL_BYTES = 64 * 1024
 _SIGNATURE = re.compile(r"\b(sig|se|skoid|sktid)=[^&\s'\")\]]+", re.IGNORECASE)
+# Entra ID's own reason, many lines below the one that says that something went wrong; without its numbers for support.
+_ENTRA = re.compile(r"AADSTS\d+: .*?(?=\s*(?:Trace ID|Correlation ID|\\r|\\n|\"|$))", re.MULTILINE)
 _ERROR_LINE = re.compile(r"LOG_(?:ERR|CRIT) \[[^\]]*\]: (?P<text>.*(?:[Ff]ail|[Ee]rror|[Uu]nable).*)$", re.MULTILINE)
 _CRIT_NOISE = re.compile(r"Starting Blobfuse2|Logging level|Log options|::Configure|ParseAndValidateConfig")
 _WRAPPER = re.compile(
@@ -77,6 +79,8 @@ def plain(said: str) -> str:
     chosen = [line for line in lines if line and "LOG_" not in line and not line.startswith(("Usage:", "Flags:"))]
     first = next((line for line in chosen if line.startswith("Error:")), chosen[0] if chosen else "")
     text = _WRAPPER.sub("", first)
+    if reason := _ENTRA.search(said):
+        text = f"{text.rstrip(' .')}: {reason[0]}"
     while text.endswith("]") and text.count("]") > text.count("["):
         text = text[:-1]
     return _SIGNATURE.sub(r"\1=***", text.strip("[] ") if text.startswith("[") else text.strip())

@@ -72,6 +72,15 @@ SAID = [
     ('Error: exec: "fusermount3": executable file not found in $PATH\n', UnsupportedError, "fusermount3 is not"),
     ("blobfuse2: error while loading shared libraries: libfuse3.so.3: cannot open shared object file\n",
      UnsupportedError, "libfuse3 is not installed"),
+    (
+        _PIPELINE.format(
+            "ClientSecretCredential authentication failed. \nPOST https://login.microsoftonline.com/t/oauth2/v2.0/token\n"
+            '----\nRESPONSE 401: 401 Unauthorized\n----\n{\n  "error": "invalid_client",\n  "error_description": '
+            '"AADSTS7000215: Invalid client secret provided. Trace ID: 1 Correlation ID: 2"\n}\n----\nTo troubleshoot'
+        ),
+        CredentialError,
+        "ClientSecretCredential authentication failed: AADSTS7000215: Invalid client secret provided. Next",
+    ),
     (_PIPELINE.format("ManagedIdentityCredential authentication failed"), CredentialError, "no token was given"),
     ("Error: failed to initialize new pipeline [config error in file_cache [temp directory not empty]]\n", MountError,
      "the cache folder is not empty"),

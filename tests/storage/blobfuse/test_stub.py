@@ -193,6 +193,23 @@ def test_two_owners_keep_a_mount_until_both_are_gone(stage):
     assert stage.left() == []
 
 
+def test_who_waits_for_another_mount_of_the_same_folder_is_told_so(stage):
+    """While somebody else fills the folder, however long that takes, a second mount says what it waits for."""
+    operation, request = Operation[Any]("second"), stage.request()
+    with stage.mounts.records.free(request.path) as free:
+        assert free
+        operation.start(lambda work: stage.mounts.mount(request, work))
+        end = time.monotonic() + 30
+        while not [event for event in operation.events if event.kind == "waiting"] and time.monotonic() < end:
+            operation.wait(0.05)
+        assert [event.message for event in operation.events if event.kind == "waiting"] == [
+            f"another process is mounting or unmounting {request.path}"
+        ]
+        assert not (stage.folder / "m").exists()
+    assert operation.result(timeout=30).path == request.path
+    assert stage.unmount()
+
+
 def test_two_mounts_of_one_container_do_not_clash(stage):
     """Each has its own process, cache and log."""
     one, other = stage.mount(path="m"), stage.mount(path="n")
