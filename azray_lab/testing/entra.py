@@ -7,10 +7,12 @@
 
 It answers the token requests of service principals (secret, certificate, on behalf of a user), of workload identities
 and of managed identities as the services do, counts them, and refuses as they do. Its tokens are words, not JWTs.
+`azray_lab.testing.gate` lets requests with its tokens through to a Blob service.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.server
 import ipaddress
@@ -24,20 +26,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 HEADER = "machine-header"
+_HELD_SECONDS = 60.0
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _WRONG_SECRET = "AADSTS7000215: Invalid client secret provided."  # noqa: S105 - Entra ID's words
 _NO_MATCH = "AADSTS700213: No matching federated identity record found for presented assertion subject 'x'."
+_NO_CERTIFICATE = "AADSTS700027: The certificate with identifier used to sign the client assertion is not registered."
+_OLD_ASSERTION = "AADSTS500133: Assertion is not within its valid time range."
 
 
 @dataclass
 class Entra:
     """What the servers know, and what they were asked: `asked` has (kind, client, tenant) of each token request.
 
-    `lifetime` is that of new tokens in seconds; `refusal` is an AADSTS text with which every request is refused.
+    `secrets`, `federated` (the token of the pod) and `certificates` (the public key, as cryptography has it) are by
+    client; `users` are the tokens of users on whose behalf may be asked. `lifetime` is that of new tokens in seconds of
+    `clock`; `refusal` is an AADSTS text with which every request is refused. Each token request takes one of `holds`,
+    if there is one, and waits for it; `attempts` counts all of them, `asked` those that were granted.
     """
 
     authority: str
@@ -45,11 +53,18 @@ class Entra:
     ca: Path
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     federated: dict[str, str] = field(default_factory=dict, repr=False)
-    certificates: set[str] = field(default_factory=set)
+    certificates: dict[str, Any] = field(default_factory=dict)
+    users: set[str] = field(default_factory=set, repr=False)
     machines: set[str] = field(default_factory=lambda: {""})
     lifetime: int = 3600
+    clock: Callable[[], float] = time.time
     refusal: str = ""
+    holds: list[threading.Event] = field(default_factory=list)
+    attempts: int = 0
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    revoked: set[str] = field(default_factory=set)
+    ends: dict[str, float] = field(default_factory=dict)
+    server_context: Any = None
 
     def environment(self) -> dict[str, str]:
         """The variables by which azure-identity asks this server, and trusts it."""
@@ -67,25 +82,42 @@ class Entra:
         """A new token, and its record."""
         self.asked.append((kind, client, tenant))
         word = f"token-{len(self.asked)}-of-{client or 'machine'}"
-        ends = int(time.time()) + self.lifetime
-        return {"access_token": word, "expires_in": self.lifetime, "expires_on": ends, "token_type": "Bearer"}
+        ends = self.ends[word] = int(self.clock()) + self.lifetime
+        # Libraries count from their own clock, which is the machine's.
+        left = ends - int(time.time())
+        return {"access_token": word, "expires_in": left, "expires_on": ends, "token_type": "Bearer"}
+
+    def judge(self, token: str) -> str:
+        """What is wrong with a token now, in a word; empty when nothing is."""
+        if token not in self.ends:
+            return "unknown"
+        if token in self.revoked:
+            return "revoked"
+        return "expired" if self.clock() >= self.ends[token] else ""
+
+    def attend(self) -> None:
+        """Counts a request, and holds it back where a test wants that."""
+        self.attempts += 1
+        if self.holds:
+            self.holds.pop(0).wait(_HELD_SECONDS)
 
     def token(self, tenant: str, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """What the token endpoint answers to a form."""
         client = form.get("client_id", "")
         proof = form.get("client_assertion", "")
-        kind = "on_behalf_of" if form.get("grant_type") == _GRANT else "secret"
         if self.refusal:
             return _refused(self.refusal)
         if secret := form.get("client_secret"):
-            fine, problem = self.secrets.get(client) == secret, _WRONG_SECRET
+            kind, problem = "secret", "" if self.secrets.get(client) == secret else _WRONG_SECRET
         elif client in self.federated:
-            kind = "federated"
-            fine, problem = self.federated[client] == proof, _NO_MATCH
+            kind, problem = "federated", "" if self.federated[client] == proof else _NO_MATCH
         else:
-            kind = "certificate"
-            fine, problem = client in self.certificates and proof.count(".") == 2, _WRONG_SECRET  # noqa: PLR2004 - a JWT
-        return (200, self.issue(kind, client, tenant)) if fine else _refused(problem)
+            known = client in self.certificates and _signed(proof, self.certificates[client])
+            kind, problem = "certificate", "" if known else _NO_CERTIFICATE
+        if form.get("grant_type") == _GRANT:
+            kind = "on_behalf_of" if kind == "secret" else f"on_behalf_of by {kind}"
+            problem = problem or ("" if form.get("assertion") in self.users else _OLD_ASSERTION)
+        return _refused(problem) if problem else (200, self.issue(kind, client, tenant))
 
     def identity(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         """What the endpoints of managed identities answer."""
@@ -93,6 +125,28 @@ class Entra:
         if client not in self.machines:
             return 400, {"error": "invalid_request", "error_description": "Identity not found"}
         return 200, self.issue("machine", client, "") | {"resource": query.get("resource", "")}
+
+
+def _signed(proof: str, key: Any) -> bool:
+    """Whether a JWT is signed by the certificate whose public key is `key` (RS256 or PS256, RFC 7518)."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    head, _, rest = proof.partition(".")
+    body, _, signature = rest.partition(".")
+    digest = hashes.SHA256()
+    ways = {"RS256": padding.PKCS1v15(), "PS256": padding.PSS(padding.MGF1(digest), padding.PSS.DIGEST_LENGTH)}
+    try:
+        way = ways[json.loads(_decoded(head))["alg"]]
+        key.verify(_decoded(signature), f"{head}.{body}".encode(), way, digest)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _decoded(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _refused(text: str) -> tuple[int, dict[str, Any]]:
@@ -107,6 +161,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """A token request of an application."""
         form = _flat(self.rfile.read(int(self.headers.get("Content-Length", 0))).decode())
+        self.entra.attend()
         self._answer(*self.entra.token(self.path.split("/")[1], form))
 
     def do_GET(self) -> None:
@@ -119,6 +174,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/app-service" and self.headers.get("X-IDENTITY-HEADER") != HEADER:
             self._answer(403, {"error": "forbidden"})
         elif path == "/app-service" or self.headers.get("Metadata") == "true":
+            self.entra.attend()
             self._answer(*self.entra.identity(query))
         else:
             # The probe of the metadata service comes without its header and is refused as there.
@@ -149,7 +205,8 @@ def run_entra(folder: Path) -> Iterator[Entra]:
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as login,
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as machine,
     ):
-        login.socket = tls(folder).wrap_socket(login.socket, server_side=True)
+        entra.server_context = tls(folder)
+        login.socket = entra.server_context.wrap_socket(login.socket, server_side=True)
         entra.authority = f"https://127.0.0.1:{login.server_address[1]}"
         entra.machine = f"http://127.0.0.1:{machine.server_address[1]}"
         threads = [threading.Thread(target=s.serve_forever, args=(0.05,), daemon=True) for s in (login, machine)]

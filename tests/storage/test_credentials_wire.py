@@ -291,33 +291,55 @@ def test_a_secret_for_another_tenant_in_a_program(entra: Entra):
 
 
 def test_on_behalf_of_a_user(entra: Entra):
-    """The service principal changes the user's token for one that opens storage."""
+    """The service principal changes the user's token for one that opens storage; an old one is told."""
+    entra.users.add("users-token")
     given = credentials(
         tenant=_TENANT, client_id="app", client_secret=_SECRET, user_assertion="users-token", authority=entra.authority
     )
     assert given.check().endswith("on behalf of a user")
     assert entra.asked == [("on_behalf_of", "app", _TENANT)]
     assert "users-token" not in repr(given)
+    old = credentials(
+        tenant=_TENANT, client_id="app", client_secret=_SECRET, user_assertion="of-yesterday", authority=entra.authority
+    )
+    with pytest.raises(CredentialError, match="the user's token has expired") as caught:
+        old.check()
+    assert "new user_assertion" in caught.value.next_step
 
 
-def test_a_certificate_signs_the_request(entra: Entra, tmp_path: Path):
-    """A PEM file with key and certificate, as `az ad sp create-for-rbac --create-cert` writes it."""
+def _certificate(ca: Path, file: Path) -> Any:
+    """Writes a certificate with its key, as `az ad sp create-for-rbac --create-cert` does; its public key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     key = rsa.generate_private_key(65537, 2048)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "app")])
-    ca = x509.load_pem_x509_certificate((tmp_path / "ca.pem").read_bytes())
-    built = x509.CertificateBuilder(name, name, key.public_key(), 1, ca.not_valid_before_utc, ca.not_valid_after_utc)
+    valid = x509.load_pem_x509_certificate(ca.read_bytes())
+    built = x509.CertificateBuilder(
+        name, name, key.public_key(), 1, valid.not_valid_before_utc, valid.not_valid_after_utc
+    )
     pem = serialization.Encoding.PEM
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file = tmp_path / "app.pem"
     file.write_bytes(private + built.sign(key, hashes.SHA256()).public_bytes(pem))
-    entra.certificates.add("app")
-    given = credentials(tenant=_TENANT, client_id="app", certificate=file, authority=entra.authority)
-    given.check()
-    assert entra.asked == [("certificate", "app", _TENANT)]
+    return key.public_key()
+
+
+def test_a_certificate_signs_the_request(entra: Entra, tmp_path: Path):
+    """Of another tenant, also on behalf of a user; a certificate that the application does not have is told."""
+    mine, other = tmp_path / "app.pem", tmp_path / "other.pem"
+    entra.certificates["app"] = _certificate(entra.ca, mine)
+    _certificate(entra.ca, other)
+    given = credentials(tenant="partner", client_id="app", certificate=mine, authority=entra.authority)
+    assert given.check() == "the service principal app of tenant partner"
+    entra.users.add("users-token")
+    credentials(
+        tenant=_TENANT, client_id="app", certificate=mine, user_assertion="users-token", authority=entra.authority
+    ).check()
+    assert entra.asked == [("certificate", "app", "partner"), ("on_behalf_of by certificate", "app", _TENANT)]
+    with pytest.raises(CredentialError, match="the certificate is not known") as caught:
+        credentials(tenant=_TENANT, client_id="app", certificate=other, authority=entra.authority).check()
+    assert caught.value.next_step == "az ad app credential list --id app --cert"
 
 
 def test_export_opens_the_account_in_a_subprocess(entra: Entra):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -24,22 +28,57 @@ SCOPE = "https://storage.azure.com/.default"
 
 # As Azure's SDKs do: a token that ends within 5 minutes is renewed, so a request that starts now has time.
 _MARGIN_SECONDS = 300.0
+# After a failure nobody asks for so long: the first pause, doubled with each further failure up to the second. Many
+# requests fail together, and Entra ID throttles who asks for each.
+_PAUSE_SECONDS = (1.0, 30.0)
+# The service may refuse a token before its end (revoked, or its signer's key replaced). Who is refused for the next
+# one, too, has no access, and need not ask at every request.
+_REFUSAL_SECONDS = 60.0
+
+
+@dataclass
+class _Kept:
+    """A token, when the next one is asked for, and how that went; seconds since 1970."""
+
+    token: Any = None
+    renew: float = 0.0
+    failure: CredentialError | None = None
+    failures: int = 0
+    again: float = 0.0
+    refused: float = 0.0
+
+    def succeed(self, token: Any, now: float) -> None:
+        """Keeps a new token."""
+        left = token.expires_on - now
+        self.token, self.renew = token, now + left - min(_MARGIN_SECONDS, left / 2)
+        self.failure, self.failures = None, 0
+
+    def fail(self, error: CredentialError, now: float) -> None:
+        """Keeps the reason for all who ask in the next seconds."""
+        first, longest = _PAUSE_SECONDS
+        # A copy, for an exception holds on to all that its frames knew.
+        self.failure = copy.copy(error)
+        self.again = now + min(first * 2 ** min(self.failures, 10), longest)
+        self.failures += 1
 
 
 class Tokens:
-    """The tokens of an identity, as Azure's SDKs ask for them; threads may share it.
+    """The tokens of an identity, as Azure's SDKs ask for them; threads may share it, also with forked children.
 
     A token is kept until 5 minutes before its end (or half of its life, when that is shorter), then asked for again;
     while the old one still holds, a failure to renew it is not one of the request at hand. A failure is
-    CredentialError, at once: the SDK would retry it like a request, for 16 s.
+    CredentialError, at once: the SDK would retry it like a request, for 16 s. It is the answer to all who ask within
+    the next 1 to 30 s, so that 64 requests which fail together cost one attempt.
     """
 
     def __init__(self, identity: Identity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[tuple[Any, ...], tuple[Any, float]] = {}
+        self._kept: dict[tuple[Any, ...], _Kept] = {}
+        # The part of the chain that gives tokens, and what asks for them; None: to be made again.
         self._working: tuple[str, Any] | None = None
+        _all.add(self)
 
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """An `AccessToken` (token, expires_on in seconds since 1970)."""
@@ -68,22 +107,47 @@ class Tokens:
     def close(self) -> None:
         """Nothing: it is shared by the whole process. SDK clients call it."""
 
+    def refused(self, token: str) -> bool:
+        """Told that the service refused `token` before its end; whether there is, or may be, another one. No request.
+
+        For this reason a token is asked for anew at most once a minute.
+        """
+        with self._lock:
+            kept = next((one for one in self._kept.values() if one.token and one.token.token == token), None)
+            if kept is None:  # another thread was faster
+                return True
+            now = self._clock()
+            if now < kept.refused + _REFUSAL_SECONDS:
+                return False
+            kept.token, kept.refused = None, now
+            # What asks has a cache of its own and would give the same one.
+            self._working = self._working and (self._working[0], None)
+            return True
+
     def _token(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
         key = (scopes, tuple(sorted((name, str(value)) for name, value in options.items())))
         with self._lock:
-            kept, renew = self._kept.get(key, (None, 0.0))
-            now = self._clock()
-            if kept is not None and now < renew:
-                return kept
+            kept = self._kept.setdefault(key, _Kept())
+            if kept.token is not None and self._clock() < kept.renew:
+                return kept.token
             try:
-                fresh = self._ask(scopes, options)
+                return self._renewed(kept, scopes, options)
             except CredentialError:
-                if kept is None or now >= kept.expires_on:
+                if kept.token is None or self._clock() >= kept.token.expires_on:
                     raise
-                return kept
-            left = fresh.expires_on - now
-            self._kept[key] = (fresh, now + left - min(_MARGIN_SECONDS, left / 2))
-            return fresh
+                return kept.token
+
+    def _renewed(self, kept: _Kept, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
+        """A new token; the reason why there is none, when it was told a moment ago."""
+        if kept.failure is not None and self._clock() < kept.again:
+            raise copy.copy(kept.failure)
+        try:
+            found = self._ask(scopes, options)
+        except CredentialError as error:
+            kept.fail(error, self._clock())
+            raise
+        kept.succeed(found, self._clock())
+        return found
 
     def _ask(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
         """A new token from the first part of the chain that gives one; from then on, from that part."""
@@ -104,8 +168,26 @@ class Tokens:
     def _parts(self) -> list[tuple[str, Callable[[], Any]]]:
         if self._working is None:
             return asking.parts(self.identity)
-        name, credential = self._working
-        return [(name, lambda: credential)]
+        working, credential = self._working
+        if credential is not None:
+            return [(working, lambda: credential)]
+        return [(name, make) for name, make in asking.parts(self.identity) if name == working]
+
+    def after_fork(self) -> None:
+        """Makes a forked child able to ask: a thread of the parent may have held the lock, or been asking."""
+        self._lock = threading.Lock()
+        self._working = self._working and (self._working[0], None)
+
+
+_all: weakref.WeakSet[Tokens] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for tokens in list(_all):
+        tokens.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class AsyncTokens:

@@ -39,6 +39,7 @@ class Fast:
         self._endpoint = endpoint
         self._signer = signer
         self._stores: dict[str, Any] = {}
+        self._tokens: dict[str, str] = {}  # that which each store had last
         self._lock = threading.Lock()
 
     def can(self, name: str) -> bool:
@@ -58,6 +59,7 @@ class Fast:
             meta = found.meta
             return Block(found.bytes(), meta["size"], meta["e_tag"] or "")
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+            self._forget(container, store, error)
             raise _unable(error) from error
 
     def put(self, container: str, name: str, data: Any, content_type: str) -> Entry:
@@ -69,6 +71,7 @@ class Fast:
         try:
             done = obstore.put(store, name, data, attributes=attributes, use_multipart=False)
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+            self._forget(container, store, error)
             raise _unable(error) from error
         return Entry("blob", name, len(data), done["e_tag"] or "")
 
@@ -79,6 +82,18 @@ class Fast:
             if container not in self._stores:
                 self._stores[container] = self._open(container)
             return self._stores[container]
+
+    def _forget(self, container: str, store: Any, error: Exception) -> None:
+        """Drops a store whose token was refused, for it would send that one until its end; the next has another."""
+        import obstore
+
+        if not isinstance(error, obstore.exceptions.UnauthenticatedError):
+            return
+        with self._lock:
+            if self._stores.get(container) is store:
+                del self._stores[container]
+                if token := self._tokens.get(container, ""):
+                    self._signer.renew({"Authorization": f"Bearer {token}"})
 
     def _open(self, container: str) -> Any:
         from obstore.store import AzureStore
@@ -101,8 +116,16 @@ class Fast:
             config=config,  # type: ignore[arg-type]  # a plain dict of its keys
             client_options=client,
             retry_config={"max_retries": 0},
-            credential_provider=options.get("credential_provider"),
+            credential_provider=self._provider(container, options.get("credential_provider")),
         )
+
+    def _provider(self, container: str, ask: Any) -> Any:
+        def provide() -> Any:
+            found = ask()
+            self._tokens[container] = found["token"]
+            return found
+
+        return ask and provide
 
 
 def _unable(error: Exception) -> Unable:

@@ -34,13 +34,26 @@ class Signer(Protocol):
         """Adds what the request needs to `query` and `headers`; `path` is percent-encoded."""
         ...
 
+    def renew(self, headers: Mapping[str, str]) -> bool:
+        """Told that the service knows nobody by `headers` (401); whether signing again may give it something else."""
+        ...
+
     def store_options(self) -> dict[str, Any]:
         """The same authority as arguments of obstore's `AzureStore`."""
         ...
 
 
+class _Lasting:
+    """What a refusal does not change."""
+
+    def renew(self, headers: Mapping[str, str]) -> bool:
+        """No."""
+        del headers
+        return False
+
+
 @dataclass(frozen=True)
-class SharedKey:
+class SharedKey(_Lasting):
     """The account's key."""
 
     account: str
@@ -59,13 +72,23 @@ class SharedKey:
         digest = hmac.digest(base64.b64decode(self.key), text.encode(), hashlib.sha256)
         headers["Authorization"] = f"SharedKey {self.account}:{base64.b64encode(digest).decode()}"
 
+    def read_signature(self, container: str, name: str) -> str:
+        """A shared access signature that reads one blob for a day."""
+        from datetime import datetime, timedelta, timezone
+
+        from azure.storage.blob import generate_blob_sas  # heavy, and for copies between accounts only
+
+        expiry = datetime.now(timezone.utc) + timedelta(days=1)
+        place = self.account, container, name
+        return str(generate_blob_sas(*place, account_key=self.key, permission="r", expiry=expiry))
+
     def store_options(self) -> dict[str, Any]:
         """The key."""
         return {"config": {"account_name": self.account, "account_key": self.key, "credential_type": "access_key"}}
 
 
 @dataclass(frozen=True)
-class Signature:
+class Signature(_Lasting):
     """A shared access signature."""
 
     account: str
@@ -94,6 +117,11 @@ class Bearer:
         del method, path, query
         headers["Authorization"] = f"Bearer {self._credential.get_token(SCOPE).token}"
 
+    def renew(self, headers: Mapping[str, str]) -> bool:
+        """Has another token asked for, where the credential can; ours does so once for all who were refused."""
+        refused = getattr(self._credential, "refused", None)
+        return refused is not None and bool(refused(headers["Authorization"].removeprefix("Bearer ")))
+
     def store_options(self) -> dict[str, Any]:
         """A callable that obstore asks whenever the last token has less than 5 minutes left."""
         return {"config": {"account_name": self.account}, "credential_provider": self._provide}
@@ -106,7 +134,7 @@ class Bearer:
 
 
 @dataclass(frozen=True)
-class Anonymous:
+class Anonymous(_Lasting):
     """Nothing: for public containers."""
 
     account: str

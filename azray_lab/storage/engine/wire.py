@@ -201,6 +201,12 @@ class Wire:
         if method == "PUT":
             headers["Content-Length"] = str(len(body))
             headers.setdefault("Content-Type", "application/octet-stream")
+        answer = self._signed(method, path, query, headers, body)
+        if answer.status == 401 and self.signer.renew(headers):  # noqa: PLR2004 - HTTP: a token taken back before its end
+            answer = self._signed(method, path, query, headers, body)
+        return answer
+
+    def _signed(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> Answer:
         self.signer.sign(method, path, query, headers)
         text = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in query.items())
         return self.connections.request(method, f"{path}?{text}" if text else path, headers, body or None)
