@@ -20,6 +20,7 @@ from azray_lab.views import Table, View, seconds
 
 if TYPE_CHECKING:
     from azray_lab.errors import BlobNotFoundError
+    from azray_lab.storage.engine.checksums import Check
     from azray_lab.storage.listing import Found
     from azray_lab.storage.uri import BlobUri
 
@@ -184,16 +185,17 @@ def copy(
     destination: str | Path | BlobUri,
     *,
     recursive: bool = False,
-    check: bool = False,
+    check: Check = False,
     create: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Task[CopyResult]:
     """The task that copies a blob or a local file (with `recursive`: all below a folder) to the other side.
 
-    A source URI with `*`, `?` or `[...]` is a pattern. Within an account the service copies; between two the bytes pass
-    through this machine. What exists is overwritten. At most 112 MiB are under way. A file or blob appears when it is
-    complete; on an error or cancellation the others stay as they were. `check` compares MD5s end to end; `create`
-    makes the container of the destination.
+    A source URI with `*`, `?` or `[...]` is a pattern. From blob to blob the service copies where it can read the
+    source; else, which a note says, the bytes pass through this machine, and properties, metadata and a tier that was
+    set go along. What exists is overwritten. At most 112 MiB are under way. A file or blob appears when it is complete;
+    on an error or cancellation the others stay as they were. `check`, `md5` (or True) or `crc64`, compares checksums
+    end to end; `create` makes the container of the destination.
 
     Raises UsageError for what cannot be copied as asked (a folder without `recursive`), and as `list_blobs` does.
     """
@@ -229,15 +231,17 @@ def sync(
     destination: str | Path | BlobUri,
     *,
     delete: bool = False,
+    check: Check = False,
     create: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Task[SyncResult]:
     """The task that makes the folder `destination` like the folder `source`: copies what is missing, of another size,
     or older than the source; with `delete` it removes what the source lacks. What is equal costs no request.
+    `check`: as in `copy`.
     """  # noqa: D205 - one sentence
     from azray_lab.storage.syncing import Sync
 
-    plan = Sync.parse(source, destination, delete=delete, environ=environ)
+    plan = Sync.parse(source, destination, delete=delete, check=check, environ=environ)
 
     def work(operation: Operation[SyncResult]) -> SyncResult:
         done, unchanged, removed = plan.run(operation, create=create)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azray_lab.errors import StorageError, UsageError
+from azray_lab.storage.engine.checksums import MD5, Check, chosen, md5_of
+from azray_lab.storage.engine.download import compare
 from azray_lab.storage.engine.engine import BLOCK, RANGE
 from azray_lab.storage.engine.landing import Landing, local
 from azray_lab.storage.engine.model import Entry, MiB
-from azray_lab.storage.engine.upload import md5_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from azray_lab.storage.engine import Engine, Upload
 
@@ -38,6 +39,11 @@ class Item:
     def single(self) -> bool:
         """Whether it is moved by one request."""
         return self.size <= self.step
+
+    @property
+    def cost(self) -> int:
+        """The bytes that a part may hold in memory."""
+        return min(self.size, self.step)
 
     def begin(self) -> None:
         """Makes ready for the parts."""
@@ -67,7 +73,7 @@ class Item:
 class BlobToFile(Item):
     """A blob that becomes a file. All its parts are of the version `entry.etag`."""
 
-    def __init__(self, engine: Engine, place: tuple[str, str], entry: Entry, path: Path, *, check: bool) -> None:
+    def __init__(self, engine: Engine, place: tuple[str, str], entry: Entry, path: Path, *, check: Check) -> None:
         super().__init__(engine.wire.place(*place), str(path), entry.size, RANGE)
         self._engine = engine
         self._place = place
@@ -86,14 +92,11 @@ class BlobToFile(Item):
             found = self._engine.read(*self._place, offset, offset + length, etag, check=self._check)
             if len(found.data) != length:
                 raise StorageError(f"{self.source} changed while it was being read", cause="it is shorter now")
-            self._landing.write(offset, found.data)
+            self._landing.write(offset, found.data, found.checksum)
 
     def finish(self) -> None:
         """Gives the file its name and the blob's time, by which a later sync knows it."""
-        if self._check:
-            from azray_lab.storage.engine.download import compare
-
-            compare(self._engine, *self._place, self._landing)
+        compare(self._engine, *self._place, self._landing, self._check)
         self._landing.finish(self._entry.modified)
 
     def discard(self) -> None:
@@ -105,10 +108,10 @@ class FileToBlob(Item):
     """A file that becomes a blob, `written` in the end; StorageError when it changes on the way."""
 
     def __init__(
-        self, engine: Engine, path: Path, place: tuple[str, str], *, check: bool, overwrite: bool = True
+        self, engine: Engine, path: Path, place: tuple[str, str], *, check: Check, overwrite: bool = True
     ) -> None:
         found = regular(path)
-        super().__init__(str(path), engine.wire.place(*place), found.st_size, _block(found.st_size))
+        super().__init__(str(path), engine.wire.place(*place), found.st_size, block_size(found.st_size))
         self._engine = engine
         self._path = path
         self._place = place
@@ -146,7 +149,7 @@ class FileToBlob(Item):
     def finish(self) -> None:
         """Makes the blob of its blocks."""
         if not self.single:
-            md5 = md5_of(self._contents()) if self._check else ""
+            md5 = md5_of(self._contents()) if chosen(self._check) is MD5 else ""
             self._unchanged()
             self.written = self._parts().finish(md5)
         self.discard()
@@ -166,51 +169,6 @@ class FileToBlob(Item):
             os.close(file)
 
 
-class BlobToBlob(Item):
-    """A blob that becomes another one of the same account; the service does it."""
-
-    def __init__(
-        self, engine: Engine, source: tuple[str, str], target: tuple[str, str], size: int, check: Callable[[], None]
-    ) -> None:
-        super().__init__(engine.wire.place(*source), engine.wire.place(*target), size, max(size, 1))
-        self._engine = engine
-        self._ends = source, target
-        self._check = check
-
-    def move(self, offset: int, length: int) -> None:
-        """Asks for the copy and waits until it is done."""
-        del offset, length
-        self._engine.copy(*self._ends, self._check)
-
-
-class BlobThroughHere(Item):
-    """A blob that becomes one of another account; its bytes pass through this machine, 8 MiB at a time."""
-
-    def __init__(
-        self, engines: tuple[Engine, Engine], source: tuple[str, str], entry: Entry, target: tuple[str, str]
-    ) -> None:
-        reader, writer = engines
-        super().__init__(reader.wire.place(*source), writer.wire.place(*target), entry.size, _block(entry.size))
-        self._engines = engines
-        self._ends = source, target
-        self._entry = entry
-        self._upload: Upload = writer.upload(*target)
-
-    def move(self, offset: int, length: int) -> None:
-        """Reads a part and writes it."""
-        reader, writer = self._engines
-        data = reader.get_bytes(*self._ends[0], offset, offset + length, self._entry.etag) if length else b""
-        if self.single:
-            writer.put(*self._ends[1], data)
-        else:
-            self._upload.write(offset, data)
-
-    def finish(self) -> None:
-        """Makes the blob of its blocks."""
-        if not self.single:
-            self._upload.finish()
-
-
 def regular(path: Path) -> os.stat_result:
     """What is known of a regular file; UsageError when it is none."""
     with local(path, "read"):
@@ -220,7 +178,7 @@ def regular(path: Path) -> os.stat_result:
     return found
 
 
-def _block(size: int) -> int:
+def block_size(size: int) -> int:
     """How many bytes of a file of `size` bytes travel in one request: 8 MiB, more above 390 GiB."""
     least = -(-size // _MAX_BLOCKS)
     return max(BLOCK, -(-least // MiB) * MiB)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import StorageError, UsageError
+from azray_lab.storage.between import Crossing
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.listing import blob, inside, matching, missing, wild
-from azray_lab.storage.places import BlobThroughHere, BlobToBlob, BlobToFile, FileToBlob, Item
+from azray_lab.storage.places import BlobToFile, FileToBlob, Item
 from azray_lab.storage.uri import BlobUri, is_uri
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from azray_lab.operation import Operation
     from azray_lab.storage.engine import Entry
+    from azray_lab.storage.engine.checksums import Check
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Route:
     destination: Path | BlobUri
     recursive: bool = False
     into: bool = False
-    check: bool = False
+    check: Check = False
     environ: Mapping[str, str] | None = field(default=None, repr=False)
 
     @classmethod
@@ -87,6 +89,7 @@ class _Items:
         self._from = route.engine(route.source, stop) if isinstance(route.source, BlobUri) else None
         self._to = route.engine(route.destination, stop) if isinstance(route.destination, BlobUri) else None
         self._names = Names(route.destination) if isinstance(route.destination, Path) else None
+        self._crossing: Crossing | None = None
 
     def items(self) -> Iterator[Item]:
         source = self._route.source
@@ -150,9 +153,11 @@ class _Items:
         if isinstance(target, Path):
             return BlobToFile(engine, place, entry, target, check=self._route.check)
         to = (target.container, target.path)
-        if self._to is None or engine.account.endpoint == self._to.account.endpoint:
-            return BlobToBlob(engine, place, to, entry.size, self._operation.check)
-        return BlobThroughHere((engine, self._to), place, entry, to)
+        if self._crossing is None:
+            self._crossing = Crossing(
+                *(engine, self._to or engine, self._operation), check=self._route.check, quiet=self._quiet
+            )
+        return self._crossing.item(place, entry, to)
 
     def _single(self, name: str) -> Path | BlobUri:
         """Where a single file goes."""

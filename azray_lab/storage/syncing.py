@@ -21,6 +21,7 @@ from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
+    from azray_lab.storage.engine.checksums import Check
     from azray_lab.storage.places import Item
 
 # File systems and HTTP round times differently.
@@ -44,10 +45,10 @@ class Sync:
     @classmethod
     def parse(
         cls, source: str | Path | BlobUri, destination: str | Path | BlobUri, *, delete: bool,
-        environ: Mapping[str, str] | None,
+        environ: Mapping[str, str] | None, check: Check = False,
     ) -> Sync:  # fmt: skip
         """The sync of two folders, each a URI or a local path; UsageError when neither is a URI."""
-        route = Route.parse(source, destination, recursive=True, environ=environ)
+        route = Route.parse(source, destination, recursive=True, check=check, environ=environ)
         if isinstance(route.source, Path) and not route.source.is_dir():
             raise UsageError(f"there is no folder {route.source}", next_step=f"ls -l {route.source.parent}")
         return cls(route, delete)

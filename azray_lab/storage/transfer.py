@@ -90,11 +90,11 @@ def _jobs(items: Iterable[Item], begun: dict[Item, None]) -> Iterator[Job[tuple[
     for item in items:
         begun[item] = None
         if item.single:
-            yield Job(functools.partial(_whole, item), item.size)
+            yield Job(functools.partial(_whole, item), item.cost)
             continue
         item.begin()
         for offset in range(0, item.size, item.step):
-            yield Job(functools.partial(_part, item, offset), item.step)
+            yield Job(functools.partial(_part, item, offset), item.cost)
 
 
 def _whole(item: Item) -> tuple[Item, int, bool]:

@@ -23,7 +23,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # The emulator's public account, the same on every machine: documented in Azurite's README, "Default Storage Account".
 ACCOUNT = "devstoreaccount1"
+OTHER = "devstoreaccount2"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 _START_SECONDS = 60.0
@@ -77,6 +78,10 @@ class Azurite:
             f"DefaultEndpointsProtocol=http;AccountName={self.account};AccountKey={self.key};"
             f"BlobEndpoint={self.blob_endpoint};"
         )
+
+    def other(self) -> Azurite:
+        """The same server's second account, for copies between two."""
+        return replace(self, blob_endpoint=self.blob_endpoint.removesuffix(self.account) + OTHER, account=OTHER)
 
     def environment(self) -> dict[str, str]:
         """The variables that point a process at this server."""
@@ -144,6 +149,7 @@ def _spawn(command: list[str], folder: Path, port: int) -> subprocess.Popen[byte
     # The SDK sends newer API versions than this Azurite knows; it answers them all the same.
     arguments += ["--skipApiVersionCheck", "--disableTelemetry"]
     own = {"NODE_OPTIONS": f'--require "{guard}"', "AZRAY_AZURITE_DATA": str(folder)}
+    own["AZURITE_ACCOUNTS"] = f"{ACCOUNT}:{KEY};{OTHER}:{KEY}"
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [*command, *arguments],

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import bisect
-import hashlib
 import itertools
 import json
 import re
@@ -26,10 +25,18 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
+from azray_lab.storage.engine.checksums import CRC64, MD5, crc64_of
+
 _REASONS = {200: "OK", 201: "Created", 202: "Accepted", 206: "Partial Content", 404: "Not Found", 409: "Conflict",
             412: "Precondition Failed", 416: "Range Not Satisfiable", 503: "Server Busy"}  # fmt: skip
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _SLICE = 256 * 1024
+_CRC64 = CRC64.header
+_MOST_CHECKED = 4 * 1024 * 1024  # of a longer range the service tells no checksum
+# What a request keeps with a blob, and the header that tells it.
+_PROPERTIES = {f"x-ms-blob-{name.lower()}": name for name in ("Content-Type", "Content-Encoding", "Content-Language",
+               "Content-Disposition", "Cache-Control", "Content-MD5")}  # fmt: skip
+_PROPERTIES["x-ms-access-tier"] = "x-ms-access-tier"
 # What Azure's C++ SDK, and so pyarrow, aborts without.
 _ALWAYS = {"x-ms-version": "2023-11-03", "x-ms-server-encrypted": "true", "x-ms-request-server-encrypted": "true",
            "x-ms-lease-state": "available", "x-ms-lease-status": "unlocked"}  # fmt: skip
@@ -53,8 +60,9 @@ class Rule:
     """What goes wrong: for requests of `method` whose path contains `path`; every `every`th of them, `times` in all.
 
     `status` and `code` answer with an error (and `headers`); `cut` ends the connection after so many bytes of the body;
-    `short` sends fewer bytes and says so; `change` overwrites the blob after the answer; `stall` answers so many
-    seconds later; `skew` moves the service's clock.
+    `short` sends fewer bytes and says so; `change` overwrites the blob after the answer; `damage` changes a byte of the
+    body, of the answer's or the request's, on its way; `stall` answers so many seconds later; `hang` stops for good
+    after so many bytes of the body (0: before the head); `skew` moves the service's clock.
     """
 
     method: str = ""
@@ -67,6 +75,8 @@ class Rule:
     cut: int = -1
     short: int = 0
     change: bool = False
+    damage: bool = False
+    hang: int = -1
     stall: float = 0.0
     skew: float = 0.0
     seen: int = 0
@@ -244,27 +254,43 @@ def _container(store: Store, method: str, container: str, query: dict[str, str])
 
 
 def _put(store: Store, place: tuple[str, str], query: dict[str, str], headers: dict[str, str], body: bytes) -> Answer:
-    if (md5 := headers.get("content-md5")) and md5 != base64.b64encode(hashlib.md5(body).digest()).decode():  # noqa: S324
-        return _refused(400, "Md5Mismatch")
+    if wrong := _wrong_checksum(headers, body):
+        return _refused(400, wrong)
+    told = {_CRC64: crc64_of(body)} if _CRC64 in headers else {}
     if query.get("comp") == "block":
         store.blocks.setdefault(place, {})[query["blockid"]] = body
-        return Answer(201, dict(_ALWAYS))
+        return Answer(201, {**_ALWAYS, **told})
     own = {name: value for name, value in headers.items() if name.startswith("x-ms-meta-")}
-    if kept := headers.get("x-ms-blob-content-md5"):
-        own["Content-MD5"] = kept
+    own |= {kept: headers[setter] for setter, kept in _PROPERTIES.items() if setter in headers}
+    if "x-ms-access-tier" in own:
+        own["x-ms-access-tier-inferred"] = "false"
     if headers.get("if-none-match") == "*" and place[1] in store.containers[place[0]]:
         return _refused(409, "BlobAlreadyExists")
     if query.get("comp") == "blocklist":
         blocks = store.blocks.pop(place, {})
         body = b"".join(blocks[name] for name in re.findall(r"<Latest>([^<]*)</Latest>", body.decode()))
     elif source := headers.get("x-ms-copy-source"):
-        found = _source(store, source)
-        if found is None:
-            return _refused(404, "BlobNotFound")
-        blob = store.write(*place, found.data, own)
-        return Answer(202, {"ETag": blob.etag, "x-ms-copy-status": "success", "x-ms-copy-id": "1"})
+        return _copy(store, place, source, headers)
     blob = store.write(*place, body, own)
-    return Answer(201, {**_ALWAYS, "ETag": blob.etag, "Last-Modified": blob.changed})
+    return Answer(201, {**_ALWAYS, **told, "ETag": blob.etag, "Last-Modified": blob.changed})
+
+
+def _copy(store: Store, place: tuple[str, str], source: str, headers: dict[str, str]) -> Answer:
+    found = _source(store, source)
+    if found is None:
+        return _refused(404, "BlobNotFound")
+    if headers.get("x-ms-source-if-match", found.etag) != found.etag:
+        return _refused(412, "SourceConditionNotMet")
+    blob = store.write(*place, found.data, found.headers)
+    return Answer(202, {"ETag": blob.etag, "x-ms-copy-status": "success", "x-ms-copy-id": "1"})
+
+
+def _wrong_checksum(headers: dict[str, str], body: bytes) -> str:
+    """The code by which the service refuses the checksums of a request; empty when they are right."""
+    if _CRC64 in headers and {"content-md5", "x-ms-blob-content-md5"} & set(headers):
+        return "BothCrc64AndMd5HeaderPresent"
+    told = [(kind, headers[kind.header.lower()]) for kind in (MD5, CRC64) if kind.header.lower() in headers]
+    return next((f"{kind.name.capitalize()}Mismatch" for kind, sent in told if kind.of(body) != sent), "")
 
 
 def _source(store: Store, address: str) -> Blob | None:
@@ -276,7 +302,7 @@ def _get(blob: Blob, method: str, headers: dict[str, str]) -> Answer:
     size = len(blob.data)
     own = {"ETag": blob.etag, "Last-Modified": blob.changed, "Accept-Ranges": "bytes", "x-ms-blob-type": "BlockBlob",
            "Content-Type": "application/octet-stream", "x-ms-creation-time": blob.changed,
-           "x-ms-access-tier": "Hot", **_ALWAYS, **blob.headers}  # fmt: skip
+           "x-ms-access-tier": "Hot", "x-ms-access-tier-inferred": "true", **_ALWAYS, **blob.headers}  # fmt: skip
     asked = headers.get("x-ms-range") or headers.get("range")
     if method == "HEAD" or not asked:
         return Answer(200, own | {"Content-Length": str(size)}, b"" if method == "HEAD" else blob.data)
@@ -288,8 +314,10 @@ def _get(blob: Blob, method: str, headers: dict[str, str]) -> Answer:
     whole = start == 0 and end == size
     part = blob.data if whole else memoryview(blob.data)[start:end]
     own["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    if headers.get("x-ms-range-get-content-md5"):
-        own["Content-MD5"] = base64.b64encode(hashlib.md5(part).digest()).decode()  # noqa: S324
+    asked_for = [kind for kind in (MD5, CRC64) if headers.get(kind.asks) == "true"]
+    if asked_for and last - start >= _MOST_CHECKED:
+        return _refused(400, "InvalidHeaderValue")
+    own |= {kind.header: kind.of(part) for kind in asked_for}
     return Answer(206, own, part)
 
 
@@ -352,6 +380,8 @@ class Connection(asyncio.Protocol):
         for kind in () if target.startswith("/-/") else (_kind(method, target), f"from {agent}"):
             store.counts[kind] = store.counts.get(kind, 0) + 1
         rule = next((rule for rule in store.rules if rule.applies(method, target)), None)
+        if rule is not None and rule.damage and body:
+            body = _damaged(body)
         if rule is not None and rule.status:
             found = _refused(rule.status, rule.code, rule.headers)
         else:
@@ -369,7 +399,11 @@ class Connection(asyncio.Protocol):
         head = _head(found, method, len(body), rule.skew if rule else 0.0)
         if rule is not None and rule.change:
             self._change(target)
-        if rule is not None and rule.cut >= 0:
+        if rule is not None and rule.damage and body:
+            body = memoryview(_damaged(body))
+        if rule is not None and rule.hang >= 0:
+            self._transport.write(head + bytes(body[: rule.hang]) if rule.hang else b"")
+        elif rule is not None and rule.cut >= 0:
             self._transport.write(head + bytes(body[: rule.cut]))
             self._transport.close()
         elif method == "HEAD":
@@ -392,6 +426,10 @@ class Connection(asyncio.Protocol):
         sent += _SLICE
         if sent < len(body):
             self._loop.call_at(began + sent / self._rate, self._drip, body, sent, began)
+
+
+def _damaged(body: bytes | memoryview) -> bytes:
+    return bytes([body[0] ^ 1]) + bytes(body[1:])
 
 
 def _head(found: Answer, method: str, size: int, skew: float) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from azray_lab.views import Table
 
 T = TypeVar("T")
+Kind = Literal["crc64", "md5"]
 
+_check = click.option("--check", type=click.Choice(["crc64", "md5"]), help="Compare checksums of this kind end to end.")
 _create = click.option("--create", is_flag=True, help="Make the container of DESTINATION when it is not there.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 _recursive = click.option("--recursive", "-r", is_flag=True, help="All that is inside the folder.")
@@ -81,12 +83,12 @@ def du(_face: Face, uri: str) -> Table:
 @click.argument("source")
 @click.argument("destination")
 @click.option("--recursive", "-r", is_flag=True, help="Copy all that is inside the folder SOURCE into DESTINATION.")
-@click.option("--check", is_flag=True, help="Compare MD5s: of what is sent, of what comes, and of the whole.")
+@_check
 @_create
 @_dry_run
 @pass_face
 def cp(
-    face: Face, source: str, destination: str, *, recursive: bool, check: bool, create: bool, dry_run: bool
+    face: Face, source: str, destination: str, *, recursive: bool, check: Kind | None, create: bool, dry_run: bool
 ) -> CopyResult | Table:
     """Copy blobs from or to this machine, or to another place.
 
@@ -99,7 +101,7 @@ def cp(
         return blob.planned_copy(source, destination, recursive=recursive)
 
     def make(new: bool) -> Task[CopyResult]:
-        return blob.copy(source, destination, recursive=recursive, check=check, create=new)
+        return blob.copy(source, destination, recursive=recursive, check=check or False, create=new)
 
     return _with_container(face, make, destination, create=create)
 
@@ -112,13 +114,15 @@ def cp(
 @click.argument("source")
 @click.argument("destination")
 @click.option("--delete", is_flag=True, help="Remove from DESTINATION what SOURCE has not.")
+@_check
 @_create
 @_dry_run
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before --delete removes something.")
 @pass_face
 def sync(
-    face: Face, source: str, destination: str, *, delete: bool, create: bool, dry_run: bool, yes: bool
-) -> SyncResult | Table:
+    face: Face, source: str, destination: str, *, delete: bool, check: Kind | None, create: bool, dry_run: bool,
+    yes: bool,
+) -> SyncResult | Table:  # fmt: skip
     """Make the folder DESTINATION like the folder SOURCE, copying only what differs.
 
     A file is copied when it is missing, of another size, or newer than the other one.
@@ -134,7 +138,7 @@ def sync(
             raise DeclinedError("nothing was done", cause="the answer was no")
 
     def make(new: bool) -> Task[SyncResult]:
-        return blob.sync(source, destination, delete=delete, create=new)
+        return blob.sync(source, destination, delete=delete, check=check or False, create=new)
 
     return _with_container(face, make, destination, create=create)
 

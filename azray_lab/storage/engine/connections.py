@@ -65,6 +65,9 @@ class Connections:
             connection.request(method, target, body, dict(headers))
             response = connection.getresponse()
             data = response.read()
+        except TimeoutError as error:
+            connection.close()
+            raise TimeoutError(f"it said nothing for {SILENT_SECONDS:g} s") from error
         except HTTPException as error:
             connection.close()
             if isinstance(error, OSError):
@@ -93,7 +96,10 @@ class Connections:
 
         self.resolve()
         connection = self._new()
-        connection.connect()
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise TimeoutError(f"no connection within {CONNECT_SECONDS:g} s") from error
         connection.sock.settimeout(SILENT_SECONDS)
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from azray_lab.errors import BlobNotFoundError, StorageError
+from azray_lab.errors import BlobNotFoundError
+from azray_lab.storage.engine import faults
+from azray_lab.storage.engine.checksums import MD5, Check, chosen, md5_of
 from azray_lab.storage.engine.flights import Job, fly, whole_files
 from azray_lab.storage.engine.landing import Landing
 from azray_lab.storage.engine.model import Entry, MiB
-from azray_lab.storage.engine.upload import md5_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ _RANGE = 4 * MiB
 
 
 def download(
-    engine: Engine, container: str, name: str, path: str | Path, *, check: bool, durable: bool
+    engine: Engine, container: str, name: str, path: str | Path, *, check: Check, durable: bool
 ) -> Entry | None:
     """See `Engine.get_file`."""
     try:
@@ -33,15 +34,14 @@ def download(
     landing = Landing(path)
     try:
         landing.begin(first.size)
-        landing.write(0, first.data)
+        landing.write(0, first.data, first.checksum)
         size, rest = first.size, range(_RANGE, first.size, _RANGE)
         part = functools.partial(fetch, engine, (container, name, first.etag), landing, size=size, check=check)
         first = first._replace(data=b"")
         with whole_files.hold(_RANGE * len(rest)):
             for _ in fly(Job(functools.partial(part, offset), _RANGE) for offset in rest):
                 pass
-        if check:
-            compare(engine, container, name, landing)
+        compare(engine, container, name, landing, check)
         landing.finish(durable=durable)
     finally:
         landing.discard()
@@ -49,22 +49,28 @@ def download(
 
 
 def fetch(
-    engine: Engine, version: tuple[str, str, str], landing: Landing, offset: int, *, size: int, check: bool
+    engine: Engine, version: tuple[str, str, str], landing: Landing, offset: int, *, size: int, check: Check
 ) -> int:
     """One range of `version` (container, name, ETag) into the file; how many bytes it had."""
     container, name, etag = version
-    data: Any = engine.read(container, name, offset, min(offset + _RANGE, size), etag, check=check).data
-    landing.write(offset, data)
-    return len(data)
+    block = engine.read(container, name, offset, min(offset + _RANGE, size), etag, check=check)
+    landing.write(offset, block.data, block.checksum)
+    return len(block.data)
 
 
-def compare(engine: Engine, container: str, name: str, landing: Landing) -> None:
-    """StorageError when the file's MD5 is not the one that is kept with the blob; some blobs have none."""
-    found = engine.stat(container, name)
-    wanted = found.fact("content-md5") if found is not None else ""
-    if wanted and wanted != (got := md5_of(landing.read())):
-        raise StorageError(
-            f"{engine.wire.place(container, name)} arrived damaged",
-            cause=f"its MD5 is {got}, the one kept with the blob {wanted}",
-            next_step="copy it again; if it stays so, the blob was damaged when it was written",
-        )
+def compare(engine: Engine, container: str, name: str, landing: Landing, check: Check) -> None:
+    """StorageError when what lies on the disk is not what was sent, by the checksum of each range or of the whole.
+
+    The whole's MD5 is kept with a blob, unless it was written without; then, and for CRC64, the ranges' are compared.
+    """
+    kind = chosen(check)
+    if kind is None:
+        return
+    found = engine.stat(container, name) if kind is MD5 else None
+    if found is not None and (kept := found.fact("content-md5")):
+        pairs = [(md5_of(landing.read()), kept)]
+    else:
+        pairs = [(kind.of(part), sent) for part, sent in zip(landing.read(), landing.checksums(), strict=True)]
+    for own, told in pairs:
+        if own != told:
+            raise faults.damaged(engine.wire.place(container, name), f"its {kind.name} is {own}, the service's {told}")

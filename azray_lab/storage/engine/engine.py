@@ -15,24 +15,21 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, StorageError
 from azray_lab.storage.engine import faults
+from azray_lab.storage.engine.checksums import MD5, Check, chosen
 from azray_lab.storage.engine.fast import Fast, Unable
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.model import Block, Entry, MiB
-from azray_lab.storage.engine.upload import Upload, md5_of, type_of
+from azray_lab.storage.engine.upload import Upload, type_of
 from azray_lab.storage.engine.wire import Wire
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from azray_lab.storage.credentials import Account
-    from azray_lab.storage.uri import BlobUri
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 # One range of a read, and one block of an upload; blobs up to 8 MiB are put by one request.
 RANGE = 4 * MiB
@@ -57,11 +54,11 @@ class Engine:
     # Reading.
 
     def read(
-        self, container: str, name: str, start: int = 0, end: int = RANGE, etag: str = "", *, check: bool = False
+        self, container: str, name: str, start: int = 0, end: int = RANGE, etag: str = "", *, check: Check = False
     ) -> Block:
         """Up to `end - start` bytes, with the blob's size and version. One request.
 
-        `etag`: only of that version, else StorageError. `check`: with an MD5 of the bytes (ranges up to 4 MiB).
+        `etag`: only of that version, else StorageError. `check`: with a checksum of the bytes (ranges up to 4 MiB).
         """
         if end <= start:
             return Block(b"", 0, etag)
@@ -88,9 +85,12 @@ class Engine:
             )
         return block
 
-    def get_bytes(self, container: str, name: str, start: int = 0, end: int | None = None, etag: str = "") -> bytes:
+    def get_bytes(
+        self, container: str, name: str, start: int = 0, end: int | None = None, etag: str = "", *, check: Check = False
+    ) -> bytes:
         """The bytes of a blob, or of a range of it, all of one version; ranges of 4 MiB in parallel."""
-        first = self.read(container, name, start, start + RANGE if end is None else min(end, start + RANGE), etag)
+        stop = start + RANGE if end is None else min(end, start + RANGE)
+        first = self.read(container, name, start, stop, etag, check=check)
         end = first.size if end is None else min(end, first.size)
         if start + len(first.data) >= end:
             return bytes(first.data)
@@ -99,7 +99,7 @@ class Engine:
         offsets = range(start + RANGE, end, RANGE)
 
         def part(offset: int) -> None:
-            data = self.read(container, name, offset, min(offset + RANGE, end), first.etag).data
+            data = self.read(container, name, offset, min(offset + RANGE, end), first.etag, check=check).data
             whole[offset - start : offset - start + len(data)] = data
 
         for _ in fly(Job(functools.partial(part, offset), RANGE) for offset in offsets):
@@ -123,12 +123,13 @@ class Engine:
         return [found[number] for number in range(len(works))]
 
     def get_file(
-        self, container: str, name: str, path: str | Path, *, check: bool = False, durable: bool = False
+        self, container: str, name: str, path: str | Path, *, check: Check = False, durable: bool = False
     ) -> Entry | None:
         """The blob as the file `path`, which appears when it is complete; None, and no file, when there is none.
 
         The first request brings the first 4 MiB, the size and the version; the rest comes in ranges, 28 at a time.
-        `check`: each range by its MD5, and the whole by the blob's when it has one. `durable`: waits for the disk.
+        `check` is `md5` (or True) or `crc64`: each range as it comes, and then what lies on the disk; MD5 also compares
+        the whole with the one that is kept with the blob, if there is one. `durable`: waits for the disk.
         """
         from azray_lab.storage.engine.download import download
 
@@ -159,12 +160,13 @@ class Engine:
 
     def put(
         self, container: str, name: str, data: Any, *, content_type: str = "",
-        metadata: Mapping[str, str] | None = None, overwrite: bool = True, check: bool = False,
+        metadata: Mapping[str, str] | None = None, overwrite: bool = True, check: Check = False,
     ) -> Entry:  # fmt: skip
         """Makes the blob of `data` (a buffer); readers see the old one or all of the new one.
 
         Up to 8 MiB by one request, more in blocks of 8 MiB, eight at a time. Without `overwrite` StorageError (409)
-        when it exists. `check` has the service compare MD5s and keeps that of the whole with the blob.
+        when it exists. `check` (`md5`, or True, or `crc64`) has the service compare each part; the MD5 of the whole is
+        kept with the blob.
         """
         kind = content_type or type_of(name)
         view = memoryview(data).cast("B")
@@ -183,11 +185,11 @@ class Engine:
         jobs = (Job(functools.partial(upload.write, start, view[start : start + BLOCK]), BLOCK) for start in blocks)
         for _ in fly(jobs, flights=8):
             pass
-        return upload.finish(md5=md5_of([view]) if check else "")
+        return upload.finish(md5=MD5.of(view) if chosen(check) is MD5 else "")
 
     def upload(
         self, container: str, name: str, *, content_type: str = "", metadata: Mapping[str, str] | None = None,
-        overwrite: bool = True, check: bool = False,
+        overwrite: bool = True, check: Check = False,
     ) -> Upload:  # fmt: skip
         """A blob to be written in parts; nothing of it is seen before `Upload.finish`."""
         headers = {"x-ms-blob-content-type": content_type or type_of(name)}
@@ -196,12 +198,15 @@ class Engine:
             headers["If-None-Match"] = "*"
         return Upload(self.wire, container, name, headers, check=check)
 
-    def copy(self, source: tuple[str, str], target: tuple[str, str], check: Any = None) -> None:
-        """Copies a blob within the account; the service does it, no byte passes here. `check` may raise to end it.
+    def copy(self, source: tuple[str, str] | str, target: tuple[str, str], check: Any = None, etag: str = "") -> None:
+        """Has the service copy a blob, of which no byte passes here. `check` may raise to end it.
 
-        A copy that is ended, or takes longer than a day (StorageError), is aborted: nothing of it goes on.
+        `source` is one of this account, or the address of any blob with what opens it; `etag`: of that version only. A
+        copy that is ended, or takes longer than a day (StorageError), is aborted: nothing of it goes on.
         """
-        answer = self.wire.copy(*target, self.wire.address(*source))
+        shown = self.wire.place(*source) if isinstance(source, tuple) else source.partition("?")[0]
+        address = self.wire.address(*source) if isinstance(source, tuple) else source
+        answer = self.wire.copy(*target, address, etag)
         status, identity = answer.headers.get("x-ms-copy-status"), answer.headers.get("x-ms-copy-id", "")
         if status == "pending":
             try:
@@ -212,7 +217,7 @@ class Engine:
                     self.wire.abort_copy(*target, identity)
                 raise
         if status not in {"success", None}:
-            raise StorageError(f"{self.wire.place(*source)} was not copied", cause=f"the service says {status}")
+            raise StorageError(f"{shown} was not copied", cause=f"the service says {status}", next_step="copy it again")
 
     def _copied(self, target: tuple[str, str], identity: str, check: Any) -> str:
         """The status of a copy once it is over."""
@@ -253,42 +258,3 @@ class Engine:
 
 def _numbered(number: int, work: Callable[[], bytes]) -> tuple[int, bytes]:
     return number, work()
-
-
-_engines: dict[Account, Engine] = {}
-# Accounts of which nobody said how to open them, and what was found out for a container of theirs.
-_settled: dict[tuple[Account, str], Account] = {}
-_lock = threading.Lock()
-_KEPT = 32
-
-
-def engine_for(where: BlobUri | Account, environ: Mapping[str, str] | None = None) -> Engine:
-    """The process's engine for the account that a URI means; its connections are shared by all who ask.
-
-    Where nobody chose how to open the account, the first call for a container finds out (see `Account.settled`), which
-    costs a token; all others cost nothing.
-    """
-    from azray_lab.storage.credentials import Account
-
-    if isinstance(where, Account):
-        return _shared(where)
-    account = Account.of(where, environ)
-    key = (account, where.container)
-    if key not in _settled:
-        found = account.settled(where)
-        with _lock:
-            _bound(_settled)[key] = found
-    return _shared(_settled.get(key, account))
-
-
-def _shared(account: Account) -> Engine:
-    with _lock:
-        if account not in _engines:
-            _bound(_engines)[account] = Engine(account)
-        return _engines[account]
-
-
-def _bound(kept: dict[K, V]) -> dict[K, V]:
-    while len(kept) >= _KEPT:
-        kept.pop(next(iter(kept)))
-    return kept

@@ -37,6 +37,11 @@ def code_of(answer: Answer) -> str:
     return found[1].decode() if found else ""
 
 
+def hopeful(answer: Answer) -> bool:
+    """Whether the same request may succeed a little later."""
+    return answer.status in RETRIED and code_of(answer) != _UNKNOWN
+
+
 def refusal(answer: Answer, place: str, account: Account) -> AzRayError:
     """The error for an answer of status 400 or more about `place`, a URI without signature."""
     code = code_of(answer) or f"HTTP {answer.status}"
@@ -90,6 +95,9 @@ def missing(place: str, code: str, account: Account, facts: dict[str, Any]) -> B
     return BlobNotFoundError(f"there is no blob {place}", next_step=f"azray blob ls {container}", **facts)
 
 
+# How Azurite says that it does not know a header, with status 500.
+_UNKNOWN = "FeatureNotSupported"
+_DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
 _KNOWN = {
     409: ("is in use or in another state", "try again; `azray blob ls` shows what is there"),
     412: ("changed while it was being read or written", "do it again"),
@@ -104,6 +112,10 @@ def _other(status: int, place: str, code: str, facts: dict[str, Any]) -> Storage
     words, step = _KNOWN.get(status, ("cannot be used", "see the code in Azure's list of Blob service errors"))
     if code.startswith("Lease"):
         words, step = "has a lease that somebody else holds", "wait until it ends, or break it in the portal"
+    if code in _DAMAGED:
+        words, step = "arrived damaged at the service", "copy it again"
+    if code == _UNKNOWN:
+        words, step = "was not done: the service lacks something that was asked for", "for checksums: --check md5"
     if code == "ContainerBeingDeleted":
         step = "wait half a minute, then make the container again"
     return StorageError(f"{place} {words}", cause=f"the service answered {status} {code}", next_step=step, **facts)
@@ -122,6 +134,19 @@ def silent(error: BaseException, account: Account) -> StorageError:
 def changed(place: str, reason: str) -> StorageError:
     """The error for a blob that was overwritten between two reads of it."""
     return StorageError(f"{place} changed while it was being read", cause=reason, next_step="copy it again", uri=place)
+
+
+def damaged(place: str, cause: str) -> StorageError:
+    """The error for bytes that are not those of the other end."""
+    step = "copy it again; if it stays so, the blob was damaged when it was written"
+    return StorageError(f"{place} arrived damaged", cause=cause, next_step=step, uri=place)
+
+
+def unchecked(place: str, kind: str) -> StorageError:
+    """The error for a service that ignores the checksum that was asked for."""
+    other = "md5" if kind == "CRC64" else "crc64"
+    step = f"compare another checksum: --check {other}, or check={other!r} in Python"
+    return StorageError(f"{place} was not checked", cause=f"the service told no {kind}", next_step=step, uri=place)
 
 
 def check_address(account: Account) -> str:

@@ -40,6 +40,7 @@ class Landing:
         self._temporary = ""
         self._made: list[Path] = []
         self._file = -1
+        self._checksums: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def begin(self, size: int) -> None:
@@ -83,8 +84,10 @@ class Landing:
         if size + _SPARE > free:
             raise OSError(errno.ENOSPC, f"it needs {size / MiB:,.0f} MiB, {free / MiB:,.0f} MiB are free")
 
-    def write(self, offset: int, data: Any) -> None:
-        """Writes a part at its place."""
+    def write(self, offset: int, data: Any, checksum: str = "") -> None:
+        """Writes a part at its place; `checksum` is what it has to have there in the end."""
+        if checksum:
+            self._checksums[offset] = checksum
         view = memoryview(data)
         with local(self.path, "written"):
             while view:
@@ -96,6 +99,10 @@ class Landing:
         with Path(self._temporary).open("rb") as file:
             while part := file.read(4 * MiB):
                 yield part
+
+    def checksums(self) -> list[str]:
+        """Those of the parts that had one, in order."""
+        return [self._checksums[offset] for offset in sorted(self._checksums)]
 
     def finish(self, modified: datetime | None = None, *, durable: bool = False) -> None:
         """Gives the file its name, and the time `modified`; `durable`: once it is on the disk."""

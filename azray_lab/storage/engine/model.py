@@ -53,11 +53,15 @@ class Entry(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some bytes of a blob. `data` is a buffer (bytes or like them), `size` the whole blob's."""
+    """Some bytes of a blob. `data` is a buffer (bytes or like them), `size` the whole blob's.
+
+    `checksum` is that of `data`, in base64, where one was asked for.
+    """
 
     data: Any
     size: int
     etag: str
+    checksum: str = ""
 
 
 def http_now() -> str:

@@ -13,6 +13,8 @@ _LONGEST = 15.0
 TRIES = 6
 # A host that refuses will rarely be there a second later.
 TRIES_TO_CONNECT = 3
+# And each try at a host that says nothing takes the whole of its deadline.
+TRIES_IN_SILENCE = 2
 
 
 class Pauses:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import StorageError
+from azray_lab.storage.engine.checksums import MD5, Check, chosen
 
 if TYPE_CHECKING:
     from azray_lab.storage.engine.model import Entry
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class Upload:
     """A blob in the making: `write` its parts from any thread, in any order, then `finish`; or just drop it."""
 
-    def __init__(self, wire: Wire, container: str, name: str, headers: Mapping[str, str], *, check: bool) -> None:
+    def __init__(self, wire: Wire, container: str, name: str, headers: Mapping[str, str], *, check: Check) -> None:
         self._wire = wire
         self._place = (container, name)
         self._headers = headers
@@ -28,7 +29,8 @@ class Upload:
 
     def whole(self, data: Any) -> Entry:
         """All of it by one request, instead of `write` and `finish`."""
-        own = {**self._headers, **({"x-ms-blob-content-md5": md5_of([data])} if self._check else {})}
+        md5 = MD5.of(data) if chosen(self._check) is MD5 else ""
+        own = {**self._headers, **({"x-ms-blob-content-md5": md5} if md5 else {})}
         return self._wire.put(*self._place, data, own, check=self._check)
 
     def write(self, offset: int, data: Any) -> int:
@@ -57,16 +59,6 @@ class Upload:
 
     def _block(self, offset: int) -> str:
         return base64.b64encode(f"{self._mark}{offset:016d}".encode()).decode()
-
-
-def md5_of(parts: Iterable[Any]) -> str:
-    """The MD5 of all parts after each other, in base64, as Azure keeps it with a blob."""
-    import hashlib
-
-    digest = hashlib.md5(usedforsecurity=False)
-    for part in parts:
-        digest.update(part)
-    return base64.b64encode(digest.digest()).decode()
 
 
 def type_of(name: str) -> str:

@@ -6,18 +6,17 @@ Reference: https://learn.microsoft.com/rest/api/storageservices/blob-service-res
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from azray_lab.errors import StorageError
 from azray_lab.storage.engine import faults, pages
+from azray_lab.storage.engine.checksums import Check, Checksum, chosen
 from azray_lab.storage.engine.connections import Answer, Connections
 from azray_lab.storage.engine.model import API_VERSION, Block, Entry, http_now
-from azray_lab.storage.engine.pauses import TRIES, TRIES_TO_CONNECT, Pauses
-from azray_lab.storage.engine.signing import Signature, Signer, signer_for
+from azray_lab.storage.engine.pauses import TRIES, TRIES_IN_SILENCE, TRIES_TO_CONNECT, Pauses
+from azray_lab.storage.engine.signing import Anonymous, SharedKey, Signature, Signer, signer_for
 
 if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
@@ -50,24 +49,34 @@ class Wire:
 
     # Reading.
 
-    def read(self, container: str, name: str, start: int, end: int, etag: str = "", *, check: bool = False) -> Block:
+    def read(self, container: str, name: str, start: int, end: int, etag: str = "", *, check: Check = False) -> Block:
         """The bytes `start` to `end` (not included), fewer at the blob's end. One request.
 
         With `etag` of that version only: StorageError when there is another one by now. `check` has the service send
-        the bytes' MD5 (at most 4 MiB) and compares it.
+        the checksum of the bytes (at most 4 MiB), which is compared; none that comes is an error.
         """
         headers = {"x-ms-range": f"bytes={start}-{end - 1}"}
         if etag:
             headers["If-Match"] = etag
-        if check:
-            headers["x-ms-range-get-content-md5"] = "true"
+        kind = chosen(check)
+        if kind is not None:
+            headers[kind.asks] = "true"
         answer = self.ask("GET", container, name, headers=headers, good=(200, 206, 416))
         if answer.status == 416:  # noqa: PLR2004 - it begins at or behind the end, as any range of an empty blob does
             return Block(b"", _total(answer.headers.get("content-range", "")), answer.headers.get("etag", ""))
-        if check and (md5 := answer.headers.get("content-md5")) and md5 != _md5(answer.body):
-            raise StorageError(f"{self.place(container, name)} arrived damaged", cause="its MD5 differs")
+        found = kind.of(answer.body) if kind is not None else ""
+        if kind is not None:
+            self._compare(kind, found, answer, self.place(container, name))
         whole = _total(answer.headers.get("content-range", "")) or len(answer.body)
-        return Block(answer.body, whole, answer.headers.get("etag", ""))
+        return Block(answer.body, whole, answer.headers.get("etag", ""), found)
+
+    @staticmethod
+    def _compare(kind: Checksum, own: str, answer: Answer, place: str) -> None:
+        told = answer.headers.get(kind.header.lower(), "")
+        if not told:
+            raise faults.unchecked(place, kind.name)
+        if told != own:
+            raise faults.damaged(place, f"its {kind.name} is {own}, the service's {told}")
 
     def stat(self, container: str, name: str) -> Entry | None:
         """The blob, None when there is none of exactly that name. One request."""
@@ -105,19 +114,26 @@ class Wire:
 
     # Writing.
 
-    def put(self, container: str, name: str, data: Any, headers: Mapping[str, str], *, check: bool = False) -> Entry:
-        """The whole blob in one request ("Put Blob"). `check` has the service compare an MD5."""
+    def put(self, container: str, name: str, data: Any, headers: Mapping[str, str], *, check: Check = False) -> Entry:
+        """The whole blob in one request ("Put Blob"). `check` has the service compare a checksum."""
         own = {"x-ms-blob-type": "BlockBlob", **headers}
-        if check:
-            own["Content-MD5"] = _md5(data)
-        answer = self.ask("PUT", container, name, headers=own, body=data, good=(201,))
-        return _written(name, len(data), answer)
+        return _written(name, len(data), self._send(container, name, data, own, {}, chosen(check)))
 
-    def put_block(self, container: str, name: str, block: str, data: Any, *, check: bool = False) -> None:
+    def put_block(self, container: str, name: str, block: str, data: Any, *, check: Check = False) -> None:
         """A part of a blob to be ("Put Block"); nobody sees it, and the service forgets it after a week."""
-        headers = {"Content-MD5": _md5(data)} if check else {}
-        query = {"comp": "block", "blockid": block}
-        self.ask("PUT", container, name, query=query, headers=headers, body=data, good=(201,))
+        self._send(container, name, data, {}, {"comp": "block", "blockid": block}, chosen(check))
+
+    def _send(
+        self, container: str, name: str, data: Any, headers: dict[str, str], query: dict[str, str],
+        kind: Checksum | None,
+    ) -> Answer:  # fmt: skip
+        own = kind.of(data) if kind is not None else ""
+        if kind is not None:
+            headers[kind.header] = own
+        answer = self.ask("PUT", container, name, query=query, headers=headers, body=data, good=(201,))
+        if kind is not None and kind.answered:
+            self._compare(kind, own, answer, self.place(container, name))
+        return answer
 
     def commit(self, container: str, name: str, blocks: Sequence[str], size: int, headers: Mapping[str, str]) -> Entry:
         """Makes the blob of its blocks, at once ("Put Block List")."""
@@ -132,14 +148,27 @@ class Wire:
         headers = {"x-ms-delete-snapshots": "include"} | ({"If-Match": etag} if etag else {})
         return self._unless_missing("DELETE", container, name, headers=headers)
 
-    def copy(self, container: str, name: str, source: str) -> Answer:
+    def copy(self, container: str, name: str, source: str, etag: str = "") -> Answer:
         """Has the service copy the blob at the address `source` ("Copy Blob"); it may go on after the answer.
 
-        Where a signature opens the account, the address needs it as well: the request's own is for the target only.
+        Where a signature opens the account, an address of its own needs it as well: the request's is for the target.
+        `etag`: only of that version of the source.
         """
-        if isinstance(self.signer, Signature):
+        if isinstance(self.signer, Signature) and "?" not in source:
             source = f"{source}?{self.signer.query.lstrip('?')}"
-        return self.ask("PUT", container, name, headers={"x-ms-copy-source": source}, good=(201, 202))
+        headers = {"x-ms-copy-source": source} | ({"x-ms-source-if-match": etag} if etag else {})
+        return self.ask("PUT", container, name, headers=headers, good=(201, 202))
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether `signature` can open a blob to another account; tokens cannot be handed on."""
+        return isinstance(self.signer, (Signature, SharedKey, Anonymous))
+
+    def signature(self, container: str, name: str) -> str:
+        """What has to stand behind a blob's address so that another account's service may read it for a day."""
+        if isinstance(self.signer, Signature):
+            return f"?{self.signer.query.lstrip('?')}"
+        return f"?{self.signer.read_signature(container, name)}" if isinstance(self.signer, SharedKey) else ""
 
     def abort_copy(self, container: str, name: str, identity: str) -> bool:
         """Ends a copy that goes on ("Abort Copy Blob"), which leaves an empty blob; False when it is over already."""
@@ -191,7 +220,7 @@ class Wire:
             else:
                 if answer.status in good:
                     return answer
-                if answer.status not in faults.RETRIED or number + 1 >= TRIES:
+                if not faults.hopeful(answer) or number + 1 >= TRIES:
                     raise faults.refusal(answer, self.place(container, name), self.account)
                 self.pauses.after(number, answer.headers.get("retry-after", ""))
             number += 1
@@ -217,6 +246,8 @@ def _tries(error: BaseException) -> int:
 
     if isinstance(error, ssl.SSLCertVerificationError):
         return 1
+    if isinstance(error, TimeoutError):
+        return TRIES_IN_SILENCE
     return TRIES_TO_CONNECT if isinstance(error, ConnectionRefusedError) else TRIES
 
 
@@ -224,12 +255,6 @@ def _total(content_range: str) -> int:
     """The blob's size out of `bytes 0-9/100` or `bytes */100`; 0 when it is not told."""
     total = content_range.rpartition("/")[2]
     return int(total) if total.isdigit() else 0
-
-
-def _md5(data: Any) -> str:
-    import hashlib
-
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 
 def _written(name: str, size: int, answer: Answer) -> Entry:
