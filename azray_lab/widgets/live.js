@@ -89,7 +89,9 @@ class Live {
 
   get live() {
     if (this.heard) return performance.now() - this.heard < SILENT_MS;
-    return performance.now() - this.opened < FIRST_MS ? undefined : false;
+    // What is older than that was saved with the notebook, and is nothing to wait for.
+    const fresh = Math.abs(Date.now() / 1000 - (this.at ?? 0)) < SILENT_MS / 1000;
+    return fresh && performance.now() - this.opened < FIRST_MS ? undefined : false;
   }
 
   // Seconds since 1970 by the clock of the machine that the kernel runs on.

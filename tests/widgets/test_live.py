@@ -139,6 +139,30 @@ def test_a_table_says_what_it_leaves_out(node):
     assert json.loads(done.stdout) == [None, "1 more: <b>", "70 more: <b>", None]
 
 
+# The same page: what it takes itself for before it has heard anything, and after a beat.
+_LIVE = """
+globalThis.document = {addEventListener() {}, hidden: false};
+globalThis.IntersectionObserver = class { observe() {} };
+globalThis.setInterval = () => 0;
+%s
+const now = Date.now() / 1000, heard = {};
+const state = {whole: {number: 1, now: now - Number(process.argv[1]), texts: {}, document: {a: 1}}};
+const model = {get: (key) => state[key], on: (name, act) => (heard[name] = act), send() {}};
+const live = new Live(model, {}, {draw() {}, tick() {}}), before = live.live ?? null;
+state.patch = {number: 1, now, change: {}, beat: true};
+heard["change:patch"]();
+console.log(JSON.stringify([before, live.live]));
+"""
+
+
+@pytest.mark.parametrize(("age", "taken"), [(0, None), (86400, False), (-86400, False)])
+def test_what_was_saved_long_ago_is_not_live_from_the_first_moment(node, age, taken):
+    """A saved card is never taken for live before it is heard; one that was just made waits for its first beat."""
+    command = [node, "-e", _LIVE % asset("words.js", "live.js"), "--", str(age)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == [taken, True]
+
+
 def test_the_repr_is_short():
     """The inherited one would serialise the whole state, JavaScript included."""
     assert len(repr(Live({"a": "b" * 10_000}))) < 100
