@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import azray_lab
+from azray_lab.storage.blobfuse.records import Record, Records
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
@@ -64,7 +66,7 @@ def test_json_of_each_is_one_document(azray: Azray, tmp_path: Path):
     assert (mounted["uri"], mounted["engine"]) == ("az://data/set", "hydrate")
     [listed] = [one for one in json.loads(azray("mounts", "--json").stdout) if one["owners"]]
     assert (listed["path"], listed["state"]) == (os.path.realpath(tmp_path / "m"), "mounted")
-    assert json.loads(azray("unmount", "m", "--json").stdout) == {"path": "m", "mounted": False}
+    assert json.loads(azray("unmount", "m", "--json").stdout) == {"path": "m", "mounted": False, "unwritten": []}
 
 
 def test_explain_says_what_would_be_done_and_mounts_nothing(azray: Azray, tmp_path: Path):
@@ -78,6 +80,7 @@ def test_explain_says_what_would_be_done_and_mounts_nothing(azray: Azray, tmp_pa
     assert not (tmp_path / "m").exists()
     data = json.loads(azray("mount", "az://data/set", "m", "-p", "checkpoints", "--explain", "--json").stdout)
     assert all(setting["because"] for setting in data["settings"])
+    assert (data["settings"][0]["setting"], "not preload:" in data["settings"][0]["because"]) == ("components", True)
 
 
 def test_explain_works_without_blobfuse2_and_says_that_it_is_missing(azray: Azray, tmp_path: Path):
@@ -108,6 +111,29 @@ def test_what_cannot_be_is_one_line_with_the_next_step(azray: Azray, words: tupl
     assert said in done.stderr
     assert "Next:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_dead_mount_had_not_written_is_kept_and_told(azray: Azray, tmp_path: Path):
+    """`mounts` counts it, `unmount` says where it is, and the command that it names brings it into Blob."""
+    path = os.path.realpath(tmp_path / "m")
+    records = Records(Path(os.environ["AZRAY_HOME"]) / "mounts")
+    cache = records.folder(path).cache
+    records.folder(path).make()
+    records.folder(path).write(Record("az://data/set", path, "checkpoints", "blobfuse2", 1.0, cache=str(cache)))
+    cache.mkdir()
+    (cache / "7.txt").write_text("7")
+    (cache / "weights").write_text("half")
+    assert "2 files in" in azray("mounts").stdout
+    done = azray("unmount", "m")
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()[1]
+    assert told.startswith(f"1 file of {path} (0.0 MiB) may not be in Blob: azray blob cp -r ")
+    assert "kept: 1 file" in azray("mounts").stdout
+    command = told.partition("azray ")[2].partition(", then rm -r ")
+    assert azray(*command[0].split()).returncode == 0
+    assert azray("blob", "cat", "az://data/set/weights").stdout == "half"
+    shutil.rmtree(command[2])
+    assert "kept" not in azray("mounts").stdout
 
 
 def test_mend_brings_back_what_was_taken_away(azray: Azray, tmp_path: Path):

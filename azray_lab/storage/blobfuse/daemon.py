@@ -34,6 +34,11 @@ def settings_of(record: Record, capacity: Capacity) -> list[profiles.Setting]:
     return config.overridden(profiles.settings(wish, capacity, record.cache), record.overrides)
 
 
+def explained(record: Record, capacity: Capacity) -> list[profiles.Setting]:
+    """The same for people: before them, which layers there are."""
+    return [profiles.layers(_wish(record)), *settings_of(record, capacity)]
+
+
 def _wish(record: Record) -> profiles.Wish:
     return profiles.Wish(record.profile, record.small, record.access, record.read_only, record.allow_other)
 

@@ -23,7 +23,7 @@ from azray_lab.storage.blobfuse import (
     unwritten,
 )
 from azray_lab.storage.blobfuse.copies import Copy
-from azray_lab.storage.blobfuse.daemon import Daemon, settings_of
+from azray_lab.storage.blobfuse.daemon import Daemon, explained
 from azray_lab.storage.blobfuse.health import Health, health, kept, state_of
 from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, place
 
@@ -112,8 +112,8 @@ class Mounts:
         return record.but(engine="hydrate", read_only=True, cache=str(Copy.of(base, record.uri).root))
 
     def explain(self, record: Record) -> list[Setting]:
-        """Every setting of blobfuse2 for that mount with its reason; none for a copy."""
-        return [] if record.engine == "hydrate" else settings_of(record, self._capacity(record))
+        """Every setting of blobfuse2 for that mount with its reason, its layers first; none for a copy."""
+        return [] if record.engine == "hydrate" else explained(record, self._capacity(record))
 
     def _choose(self, wanted: Request, operation: Operation[Any] | None, problem: AzRayError | None) -> Choice:
         seen = None

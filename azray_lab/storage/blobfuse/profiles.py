@@ -70,6 +70,21 @@ def components(wish: Wish) -> list[str]:
     return ["libfuse", "file_cache" if on_disk(wish) else "block_cache", "attr_cache", "azstorage"]
 
 
+def layers(wish: Wish) -> Setting:
+    """The layers as `--explain` shows them: why that cache, and why never `xload`, blobfuse2's preload.
+
+    Preload fetches all below the folder to the disk when it is mounted, in order of their names, and drops it at the
+    end. Measured at 10 ms: one large file 662 MB/s (blocks read ahead 712), 170 small files a second (a copy 2,800).
+    """
+    if on_disk(wish):
+        why = "whole files on disk" if wish.read_only else "whole files on disk, which can be written in any order"
+    else:
+        why = "blocks in memory: reading begins with the first one"
+    slower = "a copy by --engine hydrate brings sixteen times as many small files a second, and stays"
+    faster = slower if wish.small else "it was no faster with large files, takes all of them, and drops them at the end"
+    return Setting("components", ", ".join(components(wish)), f"{why}; not preload: {faster}")
+
+
 def _top(wish: Wish) -> list[Setting]:
     out = []
     if wish.read_only:

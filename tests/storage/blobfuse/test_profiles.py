@@ -92,3 +92,12 @@ def test_random_access_reads_small_blocks_and_not_ahead():
     """64 KiB out of the middle must not fetch 16 MiB."""
     values = _values(Wish("dataset", access="random"))
     assert (values["block_cache.block-size-mb"], values["block_cache.prefetch"]) == (1, 0)
+
+
+@given(_wishes)
+def test_preload_is_never_chosen_and_the_reason_is_said(wish: Wish):
+    """`--explain` names the layers, none of which is xload, and why."""
+    layers = profiles.layers(wish)
+    assert str(layers.value).split(", ") == profiles.components(wish)
+    assert "xload" not in str(layers.value)
+    assert "not preload:" in layers.reason
