@@ -103,8 +103,8 @@ class Fast:
         config = {"skip_signature": False, "use_emulator": False, "endpoint": self._endpoint, **options["config"]}
         client: Any = {
             "allow_http": self._endpoint.startswith("http://"),
-            "connect_timeout": f"{CONNECT_SECONDS:.0f}s",
-            "read_timeout": f"{SILENT_SECONDS:.0f}s",
+            "connect_timeout": f"{CONNECT_SECONDS * 1000:.0f}ms",
+            "read_timeout": f"{SILENT_SECONDS * 1000:.0f}ms",
             "timeout": f"{_REQUEST_SECONDS}s",
             "default_headers": {"x-ms-version": API_VERSION},
             "http1_only": True,
@@ -122,7 +122,7 @@ class Fast:
     def _provider(self, container: str, ask: Any) -> Any:
         def provide() -> Any:
             found = ask()
-            self._tokens[container] = found["token"]
+            self._tokens[container] = found.get("token", "")
             return found
 
         return ask and provide

@@ -1,0 +1,170 @@
+"""Hosts that say nothing: when they are asked to connect, before the answer, in the middle of it; and no host at all.
+
+The deadlines are made short here; how often a host is asked, and that it ends in our error, is what is looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from azray_lab.errors import StorageError
+from azray_lab.storage.engine import Engine, engine_for
+from azray_lab.storage.uri import BlobUri
+from azray_lab.testing.azurite import ACCOUNT, KEY
+from azray_lab.testing.blob_server import BlobServer, run_blob_server
+
+if TYPE_CHECKING:
+    from azray_lab.storage.credentials import Account
+
+_MiB = 2**20
+_SHORT = 0.25
+_PLACES = ("connections.CONNECT_SECONDS", "connections.SILENT_SECONDS", "fast.CONNECT_SECONDS", "fast.SILENT_SECONDS")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a second instead of 4 and of 30."""
+    for place in _PLACES:
+        monkeypatch.setattr(f"azray_lab.storage.engine.{place}", _SHORT)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BlobServer]:
+    """One server for the module."""
+    with run_blob_server() as running:
+        running.seed("data", "large", 1, bytes(_MiB), 20)
+        yield running
+
+
+@pytest.fixture
+def engine(server: BlobServer) -> Engine:
+    """A new engine on the server: the deadlines of the shared one are made already."""
+    server.faults()
+    return Engine(engine_for(BlobUri.parse("az://data"), server.environment()).account)
+
+
+def _below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("sent", [0, 1, 3 * _MiB], ids=["no-head", "one-byte", "half-of-it"])
+def test_a_download_that_falls_silent(server: BlobServer, engine: Engine, sent: int, tmp_path: Path):
+    """Before the head or in a body: asked once by obstore and twice by ourselves, then an error; no file."""
+    server.faults({"method": "GET", "hang": sent})
+    with pytest.raises(StorageError, match=r"does not answer: it said nothing for 0\.25 s\. Next: check the addr"):
+        engine.get_file("data", "large", tmp_path / "new" / "x")
+    assert server.counts()["GET"] == 3
+    assert _below(tmp_path) == []
+
+
+def test_a_range_that_falls_silent_once(server: BlobServer, engine: Engine, tmp_path: Path):
+    """The second range of five stops half way; asked again, it comes: the file is whole."""
+    server.faults({"method": "GET", "every": 2, "times": 1, "hang": _MiB})
+    assert engine.get_file("data", "large", tmp_path / "x") is not None
+    assert (tmp_path / "x").stat().st_size == 20 * _MiB
+    assert server.counts()["GET"] >= 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "verb"),
+    [
+        ("PUT", 3, lambda engine: engine.put("data", "new", b"bytes")),
+        ("PUT block", 2, lambda engine: engine.put("data", "new", bytes(9 * _MiB), check="crc64")),
+        ("HEAD", 2, lambda engine: engine.stat("data", "large")),
+        ("GET list", 2, lambda engine: next(engine.list("data"))),
+        ("DELETE", 2, lambda engine: engine.delete("data", "none")),
+        ("PUT", 2, lambda engine: engine.copy(("data", "large"), ("data", "new"))),
+    ],
+    ids=["put", "block", "stat", "list", "delete", "copy"],
+)
+def test_every_other_verb(server: BlobServer, engine: Engine, kind: str, asked: int, verb: Callable[[Engine], object]):
+    """Each is given up after two tries, or three where obstore asks first."""
+    server.faults({"hang": 0})
+    with pytest.raises(StorageError, match="does not answer: it said nothing for"):
+        verb(engine)
+    # Of two blocks at once each is asked for twice, unless the first one's error ends the other before.
+    assert server.counts()[kind] in ({asked} if kind != "PUT block" else {2, 3, 4})
+
+
+def _at(port: int, scheme: str) -> Account:
+    endpoint = f"{scheme}://127.0.0.1:{port}/{ACCOUNT}"
+    text = f"DefaultEndpointsProtocol={scheme};AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={endpoint}"
+    return engine_for(BlobUri.parse("az://data"), {"AZURE_STORAGE_CONNECTION_STRING": text}).account
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_host_that_does_not_even_accept(scheme: str):
+    """Its queue of connections is full, so that the system says nothing to new ones: given up, with that reason."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8):  # which are never accepted
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        engine = Engine(_at(listener.getsockname()[1], scheme))
+        with pytest.raises(StorageError, match=r"does not answer: no connection within 0\.25 s"):
+            engine.get_bytes("data", "x")
+
+
+def test_a_host_that_accepts_and_does_not_speak_tls():
+    """The connection is there, the handshake is not: the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        engine = Engine(_at(listener.getsockname()[1], "https"))
+        with pytest.raises(StorageError, match="does not answer: no connection within"):
+            engine.stat("data", "x")
+
+
+_LOOK_UP = """
+import sys, threading
+
+asked = []
+never = threading.Event()
+
+def watch(event, arguments):
+    if event in {"socket.getaddrinfo", "socket.connect"}:
+        asked.append(event)
+        if sys.argv[1] == "hangs":
+            never.wait()
+
+sys.addaudithook(watch)
+from azray_lab import blob
+from azray_lab.errors import StorageError
+from azray_lab.storage.engine import connections
+
+if sys.argv[1] == "hangs":
+    connections.RESOLVE_SECONDS = 0.25
+address = "https://this-account-does-not-exist.blob.invalid/data/x?sv=1&sig=s3cret"
+down, up = (address, "x"), ("/etc/hosts", address)
+for ask in (lambda: blob.read(address), lambda: blob.copy(*down).run(), lambda: blob.copy(*up).run()):
+    try:
+        ask()
+    except StorageError as error:
+        print(error)
+print(asked)
+"""
+
+
+@pytest.mark.parametrize(("how", "cause"), [("fails", ""), ("hangs", "no answer within 0.25 s")])
+def test_a_name_that_nobody_knows(how: str, cause: str, tmp_path: Path):
+    """An account that is not there costs one look-up a verb, which has a deadline of its own, and no connection."""
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK_UP, how], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=120
+    )
+    *errors, asked = done.stdout.splitlines()
+    assert len(errors) == 3
+    for error in errors:
+        assert error.startswith("there is no host this-account-does-not-exist.blob.invalid")
+        assert cause in error
+        assert "s3cret" not in error
+    assert asked == str(["socket.getaddrinfo"] * 3)
+    assert _below(tmp_path) == []
