@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import nbformat
@@ -14,6 +13,7 @@ from nbclient import NotebookClient
 
 if TYPE_CHECKING:
     from jupyter_client.blocking.client import BlockingKernelClient
+    from jupyter_client.manager import KernelManager
 
     from azray_lab.testing.ray_dashboard import FakeRay
 
@@ -24,7 +24,8 @@ IMPORT = "import azray_lab, time"
 class FrontEnd:
     """What a front end with widgets sees of a kernel: it keeps every message that the kernel publishes."""
 
-    def __init__(self, client: BlockingKernelClient) -> None:
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager = manager
         self.client = client
         self.messages: list[Any] = []
 
@@ -51,7 +52,7 @@ class FrontEnd:
 def front() -> Iterator[FrontEnd]:
     """A kernel that has imported us, and nothing of magics."""
     manager, client = start_new_kernel(kernel_name="python3", env=dict(os.environ))
-    front = FrontEnd(client)
+    front = FrontEnd(manager, client)
     front.run(IMPORT)
     yield front
     client.stop_channels()
@@ -107,24 +108,54 @@ def test_a_card_is_live_while_a_cell_runs_and_prints_into_none(front: FrontEnd, 
 
 
 # Keeps the kernel busy until the card has sent it.
-_BUSY = """
-listener = feed()._channels['cluster/live'].listeners[0]
-shown, deadline = listener.__self__, time.monotonic() + 60
+_UNTIL = """
+deadline = time.monotonic() + 50
 while not ({condition}):
     assert time.monotonic() < deadline
     time.sleep(0.05)
 """
+_BUSY = "shown = feed()._channels['cluster/live'].listeners[0].__self__" + _UNTIL
 
 
-def test_a_front_end_that_never_answers_costs_nothing(front: FrontEnd, ray: FakeRay):
-    """Nobody has ever said that the cards are seen: the kernel stays free, and reads become rare."""
+@pytest.fixture
+def mute(front: FrontEnd) -> Iterator[Callable[[str], None]]:
+    """A front end that runs cells and does nothing else: it says nothing to a widget, and reads nothing of the output.
+
+    It is subscribed to the output, so that what it does not read piles up. A cell that is not done in 60 s fails.
+    """
+    client = front.manager.client()
+    client.start_channels(hb=False)
+
+    def run(code: str) -> None:
+        asked = client.execute(code, allow_stdin=True)
+        reply = client.get_shell_msg(timeout=60)
+        assert reply["parent_header"]["msg_id"] == asked
+        assert reply["content"]["status"] == "ok", reply["content"]
+
+    yield run
+    client.stop_channels()
+
+
+# A wait of some hundredths of a second for an answer to each would take longer than a cell may.
+_MANY = 3000
+
+
+@pytest.mark.slow
+def test_a_front_end_that_never_answers_holds_nobody(mute: Callable[[str], None], ray: FakeRay):
+    """Cards open, change, beat and close, in cells and in the feed's thread, while nobody reads or answers anything."""
     ray.register("silent")
-    front.run("cards = [azray_lab.attach('silent') for _ in range(3)]\nfor card in cards: display(card)")
-    began = time.monotonic()
-    front.run("1 + 1")
-    assert time.monotonic() - began < 60
-    front.run("from azray_lab.widgets import feed as f\nchannel = f.feed()._channels['cluster/silent']")
-    front.run("channel.looked -= f.LOOK_SECONDS\nassert f.feed()._pause(channel) >= f.UNWATCHED_SECONDS")
+    mute(
+        "from azray_lab.widgets.feed import feed, quiet\nfrom azray_lab.widgets.card import card_for\nsaid = quiet.said"
+    )
+    mute("cards = [card_for('silent') for _ in range(3)]\nfor card in cards: display(card)")
+    ray.use("worker-1", cpu=3.0)
+    mute(_UNTIL.format(condition="all(card.document['usage']['cpu'] == [3.0, 12.0] for card in cards)"))
+    mute(f"card = cards[0]\nfor n in range({_MANY}): card.show({{**card.document, 'reason': str(n)}}); card.beat()")
+    mute("turns = feed().turns\nfeed().refresh('cluster/silent')")
+    mute(_UNTIL.format(condition="feed().turns > turns and card.document['reason'] == ''"))
+    mute("for card in cards: card.close()")
+    mute(_UNTIL.format(condition="feed().source('cluster/silent') is None"))
+    mute("assert quiet.said == said")
 
 
 def test_papermill_gets_text_and_html_and_no_widget(ray: FakeRay):
