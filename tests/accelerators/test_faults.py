@@ -11,6 +11,16 @@ from azray_lab.accelerators import detect
 from azray_lab.testing.nvml import ERRORS, FUNCTIONS
 
 MACHINES = ["t4", "a100_mig", "h100"]
+OF_DEVICES = [name for name in FUNCTIONS if name.startswith("nvmlDevice") and name != "nvmlDeviceGetCount"]
+# By NVML's reference: what a device does not offer or does not have, and that it is gone.
+QUIET = {
+    pynvml.NVML_ERROR_NOT_SUPPORTED,
+    pynvml.NVML_ERROR_NOT_FOUND,
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+    pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+    pynvml.NVML_ERROR_DEPRECATED,
+}
+GONE = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED, pynvml.NVML_ERROR_GPU_NOT_FOUND}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -27,6 +37,27 @@ def test_every_error_at_every_call_is_told_and_never_raised(machines, machine, f
             assert found.reasons[0].text
         if function == "nvmlDeviceGetHandleByIndex":
             assert all(device.lost and device.problem for device in found.devices), code
+
+
+@pytest.mark.parametrize("function", OF_DEVICES)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_error_of_a_device_stands_with_it_in_nvmls_words(machines, machine, function):
+    """What a device does not offer is no problem, that it is gone makes it lost, and all else is its problem."""
+    for code in ERRORS:
+        captured = machines(machine, failing={function: (code, 1)})
+        asked_all = function not in {"nvmlDeviceGetMaxMigDeviceCount", "nvmlDeviceGetMigDeviceHandleByIndex"}
+        devices = [device for device in detect(captured.host).devices if asked_all or device.mig]
+        if function not in captured.nvml.calls:
+            return  # a machine without MIG is not asked for instances
+        said = [device for device in devices if str(pynvml.NVMLError(code)) in device.problem]
+        if code in GONE or function == "nvmlDeviceGetHandleByIndex":
+            assert said or code in QUIET, (function, code)
+            assert all(device.lost and not device.usable for device in devices), (function, code)
+        elif code in QUIET or (function, code) == ("nvmlDeviceGetNvLinkState", pynvml.NVML_ERROR_INVALID_ARGUMENT):
+            assert [device.problem for device in devices] == [""] * len(devices), (function, code)
+        else:
+            assert said == devices, (function, code)
+            assert not any(device.lost for device in devices), (function, code)
 
 
 @given(first=st.integers(1, 40), code=st.sampled_from(ERRORS), function=st.sampled_from(FUNCTIONS))
