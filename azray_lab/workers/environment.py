@@ -9,7 +9,14 @@ from azray_lab.errors import CredentialError, UsageError
 from azray_lab.spec import settings
 from azray_lab.storage.credentials import Account, Credentials, Identity, parse_mode
 from azray_lab.storage.credentials import credentials as credentials_of
-from azray_lab.storage.credentials.modes import ACCOUNT_URL, AUTH_MODE, CONTAINER, IDENTITIES
+from azray_lab.storage.credentials.modes import (
+    ACCOUNT_URL,
+    AUTH_MODE,
+    CONNECTION_STRING,
+    CONTAINER,
+    IDENTITIES,
+    KEY,
+)
 from azray_lab.storage.credentials.sealing import cluster_token, seal
 from azray_lab.storage.uri import BlobUri
 from azray_lab.targets.base import read_token
@@ -36,6 +43,8 @@ def runtime_env(
     *,
     credentials: Credentials | Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
+    keys: bool = False,
+    limit_to: str = "",
     **yours: Any,
 ) -> dict[str, Any]:
     """A runtime environment for Ray in which this process's Azure credentials are there; `yours` are fields of Ray's.
@@ -46,17 +55,20 @@ def runtime_env(
     Give it to `ray.init`, `cluster.connect`, a job, a task or an actor; Tune trials and Train workers have that of the
     driver. In each worker `azray_lab.filesystem`, fsspec, azure-identity and others then find the variables that they
     know. An identity's secrets stay out of the workers' environments: they ask for tokens at an address of their own
-    (as machines of Azure do), which get them from a named actor, which renews them. Keys, signatures and `secrets`
-    (more variables of yours, for other services) are set as variables in the workers.
+    (as machines of Azure do), which get them from a named actor, which renews them. In place of an account's key they
+    have a signature for its blobs that ends after 12 hours and is renewed by what is ours; `limit_to` names the
+    one container that it opens. `keys=True` gives them the key itself. Signatures of yours and `secrets` (more
+    variables, for other services) are set as variables in the workers.
 
     What Ray records and shows is encrypted with the cluster's token. Equal arguments give equal environments. No
     request. `cluster` is needed where this process is not connected; `credentials` default to the environment's, and
     `storage.auth_mode` of the cluster's spec says which where they do not. Raises CredentialError, and UsageError for
-    a hook that is no name.
+    a hook that is no name, or a limit where there is no key to sign with.
     """
     own = _own_hook(yours.pop(_HOOK_FIELD, None))
     found = _cluster(cluster)
     envelope = _envelope(_given(credentials, found), local=found is None or found.target == "local")
+    envelope = envelope if keys and not limit_to else _signing(envelope, limit_to)
     envelope["variables"] |= {name: str(value) for name, value in (secrets or {}).items()}
     variables = {**yours.pop("env_vars", {}), VARIABLE: seal(envelope, _token(found)), **own}
     if settings.variable(_JOB):
@@ -137,6 +149,23 @@ def _envelope(given: Mapping[str, str], *, local: bool) -> dict[str, Any]:
     # Where a sign-in or an endpoint of this machine is what it takes, the nodes have it only when they are here.
     surroundings = settings.identity_environment() if local else {}
     return {"variables": variables, "identity": {**asks, "surroundings": surroundings}}
+
+
+def _signing(envelope: dict[str, Any], limit_to: str) -> dict[str, Any]:
+    """The envelope with what a worker needs to sign with, in place of variables that show the key."""
+    variables = dict(envelope["variables"])
+    account = Account.of(BlobUri.parse("az://"), variables) if variables.keys() & {KEY, CONNECTION_STRING} else None
+    if account is None or not account.key:
+        if limit_to:
+            raise UsageError(
+                f"access cannot be limited to {limit_to}",
+                cause="only what a key opens can be limited here",
+                next_step="give the identity a role on that container alone, or make a signature for it",
+            )
+        return envelope
+    own = {name: variables[name] for name in (CONTAINER,) if name in variables}
+    wanted = {"endpoint": account.endpoint, "key": account.key, "container": limit_to, "mode": account.mode}
+    return {"variables": own, "signing": wanted}
 
 
 def _account(given: Mapping[str, str]) -> Account | None:

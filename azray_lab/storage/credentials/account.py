@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from azray_lab.errors import CredentialError
-from azray_lab.storage.credentials import modes
+from azray_lab.storage.credentials import modes, signatures
 from azray_lab.storage.credentials.tokens import SCOPE, Tokens, tokens_of
 
 if TYPE_CHECKING:
@@ -138,11 +138,12 @@ class Account:
         """The variables by which another process opens this account in the same way; holds secrets."""
         out = {modes.AUTH_MODE: self.mode, modes.ACCOUNT_URL: self.endpoint}
         if self.mode == "connection_string":
-            out[modes.CONNECTION_STRING] = self.connection_string
+            text = self.connection_string
+            out[modes.CONNECTION_STRING] = text.replace(self.sas, signatures.current(self.sas)) if self.sas else text
         elif self.mode == "account_key":
             out |= {modes.KEY: self.key, modes.ACCOUNT: self.name}
         elif self.mode == "sas":
-            out |= {modes.SAS: self.sas, modes.ACCOUNT: self.name}
+            out |= {modes.SAS: signatures.current(self.sas), modes.ACCOUNT: self.name}
         if self.identity is not None:
             out |= self.identity.environment()
         return out | ({modes.CONTAINER: self.container} if self.container else {})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -89,20 +90,36 @@ class SharedKey(_Lasting):
 
 @dataclass(frozen=True)
 class Signature(_Lasting):
-    """A shared access signature."""
+    """A shared access signature; where it is renewed in this process, the current one."""
 
     account: str
-    query: str = field(repr=False)
+    given: str = field(repr=False)
+
+    @property
+    def query(self) -> str:
+        """What is added to a URL's query, without `?`."""
+        from azray_lab.storage.credentials import signatures  # loads more than the engine
+
+        return signatures.current(self.given).lstrip("?")
 
     def sign(self, method: str, path: str, query: MutableMapping[str, str], headers: MutableMapping[str, str]) -> None:
         """Adds the signature to the query."""
         del method, path, headers
-        query.update(parse_qsl(self.query.lstrip("?"), keep_blank_values=True))
+        query.update(parse_qsl(self.query, keep_blank_values=True))
 
     def store_options(self) -> dict[str, Any]:
-        """The signature."""
-        sas = self.query.lstrip("?")
-        return {"config": {"account_name": self.account, "sas_key": sas, "credential_type": "sas_token"}}
+        """The signature; a callable that obstore asks, when it is renewed."""
+        from azray_lab.storage.credentials import signatures
+
+        if signatures.end_of(self.given) is not None:
+            return {"config": {"account_name": self.account}, "credential_provider": self._provide}
+        return {"config": {"account_name": self.account, "sas_key": self.query, "credential_type": "sas_token"}}
+
+    def _provide(self) -> dict[str, Any]:
+        from azray_lab.storage.credentials import signatures
+
+        sas, ends = self.query, signatures.end_of(self.given) or 0.0
+        return {"sas_token": sas, "expires_at": datetime.fromtimestamp(ends, tz=timezone.utc)}
 
 
 class Bearer:
@@ -127,8 +144,6 @@ class Bearer:
         return {"config": {"account_name": self.account}, "credential_provider": self._provide}
 
     def _provide(self) -> dict[str, Any]:
-        from datetime import datetime, timezone
-
         found = self._credential.get_token(SCOPE)
         return {"token": found.token, "expires_at": datetime.fromtimestamp(found.expires_on, tz=timezone.utc)}
 
