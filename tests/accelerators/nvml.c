@@ -1,11 +1,14 @@
 /* A libnvidia-ml.so.1 with two H100, so that the real nvidia-ml-py and Ray's own agents have something to load.
- * Signatures: "NVML API Reference Guide" R580. What is missing here is "function not found" to its callers. */
+ * Signatures: "NVML API Reference Guide" R580. What is missing here is "function not found" to its callers.
+ * The second falls off the bus as soon as the file that STAND_IN_LOST names is there. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef int ret;
 typedef void *device;
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, GPUS = 2 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, GPU_IS_LOST = 15, GPUS = 2 };
 typedef struct { unsigned long long total, free, used; } memory;
 typedef struct { unsigned int gpu, memory; } rates;
 
@@ -19,7 +22,12 @@ const char *nvmlErrorString(ret code) { (void)code; return "an error of the stan
 ret nvmlSystemGetDriverVersion(char *out, unsigned int size) { snprintf(out, size, "570.133.20"); return SUCCESS; }
 ret nvmlSystemGetCudaDriverVersion_v2(int *out) { *out = 12080; return SUCCESS; }
 ret nvmlDeviceGetCount_v2(unsigned int *out) { *out = GPUS; return SUCCESS; }
-ret nvmlDeviceGetHandleByIndex_v2(unsigned int index, device *out) { *out = handles + index; return SUCCESS; }
+ret nvmlDeviceGetHandleByIndex_v2(unsigned int index, device *out) {
+  const char *sign = getenv("STAND_IN_LOST");
+  if (index == 1 && sign && access(sign, F_OK) == 0) return GPU_IS_LOST;
+  *out = handles + index;
+  return SUCCESS;
+}
 ret nvmlDeviceGetName(device d, char *out, unsigned int size) {
   (void)d;
   snprintf(out, size, "NVIDIA H100 80GB HBM3");

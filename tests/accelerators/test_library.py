@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -44,6 +45,33 @@ def test_the_real_binding_reads_the_library(library: Path):
     assert (row["utilisation"], row["temperature"]) == (0.375, 51.0)
     assert (row["driver"], row["cuda"]) == ("570.133.20", "12.8")
     assert row["problems"] == []
+
+
+def test_a_gpu_that_falls_off_does_not_end_the_watching(library: Path, tmp_path: Path):
+    """`azray gpus --watch` goes on: the GPU is named with NVML's words, and the other one keeps its numbers."""
+    sign = tmp_path / "lost"
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environment |= {"LD_LIBRARY_PATH": str(library), "STAND_IN_LOST": str(sign)}
+    command = [sys.executable, "-m", "azray_lab", "gpus", "--watch", "--every", "0.1", "--json"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout
+        readings = map(json.loads, process.stdout)
+        assert [row["count"] for row in next(readings)["rows"]] == [2]
+        sign.touch()
+        after = next(reading for reading in readings if reading["reasons"])
+        next(readings)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    whole, lost = after["rows"]
+    assert (whole["type"], whole["count"], whole["memory_used"]) == ("H100", 1, 1000 * MIB)
+    assert (lost["count"], lost["memory_total"]) == (1, None)
+    assert lost["problems"] == ["GPU 1: it is lost to this machine: GPU is lost"]
+    assert [(each["code"], each["next_step"]) for each in after["reasons"]["this machine"]] == [
+        ("lost", "sudo dmesg | grep -i xid")
+    ]
 
 
 @pytest.fixture
