@@ -12,13 +12,14 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from azray_lab.errors import MountError, StorageError
 from azray_lab.storage.blobfuse import mountinfo, program
-from azray_lab.storage.blobfuse.blobs import Found, fetch, listed
+from azray_lab.storage.blobfuse.blobs import Found, Held, Place, fetch, listed
 from azray_lab.storage.blobfuse.capacity import MIB
 
 if TYPE_CHECKING:
@@ -30,15 +31,11 @@ if TYPE_CHECKING:
 _MOUNT_SECONDS = 10.0
 # How long a mount waits for another one of the same data, which takes as long as its bytes do.
 _LOCK_SECONDS = 3600.0
+# How often what has landed is noted; what a crash takes of it comes again.
+_NOTE_SECONDS = 0.2
 _FILES = "files"
+_PARTS = "parts"
 _JOURNAL = "journal"
-
-
-class Held(NamedTuple):
-    """A blob in the copy, and its file's time of change (nanoseconds since 1970) when it landed."""
-
-    blob: Found
-    stamp: int = 0
 
 
 class Copy:
@@ -47,6 +44,7 @@ class Copy:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.files = root / _FILES
+        self._parts = root / _PARTS
         self._journal = root / _JOURNAL
 
     @classmethod
@@ -125,8 +123,9 @@ class Copy:
             )
         missing = self._settle(wanted)
         if missing:
-            with operation.stage("copy", f"{len(missing):,} files") as stage, self._journal.open("a") as journal:
-                fetch(uri, missing, self.files, operation, stage, lambda blob: self._landed(journal, blob), environ)
+            with operation.stage("copy", f"{len(missing):,} files") as stage, self._halves() as parts:
+                with self._notes() as note:
+                    fetch(uri, missing, Place(self.files, parts), operation, stage, note, environ)
                 stage.summary = f"{len(missing):,} files"
         self._journal.touch()
         return len(missing)
@@ -155,7 +154,7 @@ class Copy:
         for name in known.keys() - there.keys():
             self._discard(self.files / name)
         fresh = self._journal.with_suffix(".new")
-        with fresh.open("w") as journal:
+        with fresh.open("w", encoding="utf-8") as journal:
             for held in there.values():
                 _note(journal, held)
         fresh.replace(self._journal)
@@ -183,10 +182,30 @@ class Copy:
             except OSError:
                 return  # other files are in it
 
-    def _landed(self, journal: TextIO, blob: Found) -> None:
-        path = self.files / blob.name
-        path.chmod(0o444)
-        _note(journal, Held(blob, path.stat().st_mtime_ns))
+    @contextlib.contextmanager
+    def _halves(self) -> Iterator[Path]:
+        """A folder for files that are not whole yet; beside those that are shown, and empty, whoever was killed."""
+        shutil.rmtree(self._parts, ignore_errors=True)
+        self._parts.mkdir(mode=0o700)
+        try:
+            yield self._parts
+        finally:
+            shutil.rmtree(self._parts, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _notes(self) -> Iterator[Callable[[Held], None]]:
+        """Notes what has landed in the journal, from time to time and at the end."""
+        written = time.monotonic()
+
+        def note(held: Held) -> None:
+            nonlocal written
+            _note(journal, held)
+            if (now := time.monotonic()) - written > _NOTE_SECONDS:
+                journal.flush()
+                written = now
+
+        with self._journal.open("a", encoding="utf-8") as journal:
+            yield note
 
     def remove(self) -> None:
         """Removes the copy."""
@@ -195,7 +214,6 @@ class Copy:
 
 def _note(journal: TextIO, held: Held) -> None:
     journal.write(json.dumps([*held.blob, held.stamp]) + "\n")
-    journal.flush()
 
 
 def _taken(guard: BaseFileLock) -> bool:

@@ -19,6 +19,7 @@ from azray_lab.storage.blobfuse.capacity import MIB
 from azray_lab.storage.blobfuse.copies import Copy, make_room
 from azray_lab.storage.blobfuse.mounts import Mounts
 from azray_lab.storage.blobfuse.request import Request
+from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, whole_files
 from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import run_blob_server
 
@@ -160,6 +161,26 @@ def test_local_damage_is_found_and_mended(container: Container):
     assert container.sync() == 0
 
 
+def test_what_is_not_whole_is_never_among_the_files(container: Container):
+    """What a killed process had begun lies beside them and goes with the next sync; the service's error leaves none."""
+    container.put(a="1", b="2")
+    parts = container.copy.root / "parts"
+    parts.mkdir(parents=True)
+    (parts / "begun").write_text("ha")
+    assert container.sync() == 2
+    assert container.there() == {"a": "1", "b": "2"}
+    assert not parts.exists()
+
+
+def test_small_files_do_not_wait_for_the_memory_of_large_ones(container: Container):
+    """While large files have all the bytes that they may, small ones come, each with no more than its own size."""
+    container.put(**{f"f{number}": "x" for number in range(40)})
+    operation: Operation[int] = Operation("sync")
+    with whole_files.hold(BYTES_IN_FLIGHT):
+        operation.start(lambda work: container.copy.sync(container.uri, work, ROOM, container.environ))
+        assert operation.result(timeout=60) == 40
+
+
 def test_a_folder_becomes_a_file_and_a_file_a_folder(container: Container):
     """When `a/b` goes and `a` comes, and the other way round, the copy follows."""
     container.put(a__b__c="1", x="2")
@@ -178,11 +199,14 @@ def test_large_files_count_with_all_their_bytes(tmp_path: Path):
         wanted = list(blobs.listed(uri, server.environment()))
         seen: list[int] = []
 
+        place = blobs.Place(tmp_path / "files", tmp_path / "parts")
+        place.parts.mkdir()
+
         def work(operation: Operation[None]) -> None:
             with operation.stage("copy", "three files") as stage:
                 blobs.fetch(
-                    uri, wanted, tmp_path, operation, stage,
-                    lambda _: seen.append(len(list(tmp_path.rglob("*.part")))), server.environment(),
+                    uri, wanted, place, operation, stage, lambda _: seen.append(len(list(place.parts.iterdir()))),
+                    server.environment(),
                 )  # fmt: skip
 
         Operation[None]("fetch").run(work)
