@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import azray_lab
-from azray_lab.errors import SpecError, UnknownNameError
+from azray_lab import registry
+from azray_lab.errors import CancelledError, SpecError, UnknownNameError
+from azray_lab.operation import Operation
 from azray_lab.spec import ClusterSpec, load
 from azray_lab.widgets import form_texts
 from azray_lab.widgets.form import Form, ui
@@ -416,6 +418,32 @@ def test_what_goes_wrong_is_told_in_the_form(form, fresh_home, name):
     form.button(name).click()
     form.wait(60)
     assert "azray-wrong" in form._message.value
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_hundreds_of_clicks_begin_one_operation(form, until):
+    """While Up is at work, 300 clicks on ten threads begin nothing more, and the form says why."""
+
+    def work() -> None:
+        for _ in range(30):
+            form.button("up").click()
+
+    with registry.lock("a", Operation("somebody else")):
+        threads = [threading.Thread(target=work) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [thread.name for thread in threading.enumerate() if "up a" in thread.name] == ["azray-up a"]
+        assert len(form._card.children) == 1
+        assert "up a is under way" in form._message.value
+        until(lambda: form._operation.events, "its wait for the lock")
+        form._operation.cancel("by the test")
+        form.wait(60)
+    with pytest.raises(CancelledError):
+        _ = form.cluster
+    assert azray_lab.clusters() == []
+    form._card.children[0].close()
 
 
 def test_a_bug_is_told_in_the_form(form):

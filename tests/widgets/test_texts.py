@@ -136,6 +136,15 @@ def test_the_scan_of_python_finds_texts():
     assert sorted(filter(is_text, literals_of_python(code))) == ["a word", "{} nodes"]
 
 
+_HTML = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|setHTML|document\.write|createContextual|eval\(|Function\(")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_takes_text_for_html_or_code(name):
+    """Names, log lines and errors reach the page as text, for nothing in it makes anything else of a text."""
+    assert _HTML.findall(asset(name)) == []
+
+
 # What is said is there, and what is there is said.
 
 SAID = re.compile(r"""say\(\s*["']([\w.]+)["']""")
