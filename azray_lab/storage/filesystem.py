@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import fsspec
 from adlfs import AzureBlobFileSystem
-from fsspec.asyn import sync, sync_wrapper
+from fsspec.asyn import get_loop, sync, sync_wrapper
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from azray_lab.errors import UsageError
@@ -29,6 +29,7 @@ from azray_lab.storage.credentials.modes import AUTH_MODE, IDENTITIES
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.looking import Looking, as_files
 from azray_lab.storage.opening import BlobFile
+from azray_lab.storage.paths import own_path, parse
 from azray_lab.storage.places import FileToBlob
 from azray_lab.storage.sending import send_file
 from azray_lab.storage.uri import BlobUri
@@ -95,6 +96,7 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
 
     protocol = PROTOCOLS
     _file = BlobFile
+    _pid: int
 
     def __init__(
         self, endpoint: str | None = None, *, credentials: Credentials | None = None, anon: bool = False, **options: Any
@@ -116,7 +118,7 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         self.connection_string, self.sas_token = self.account.connection_string or None, self.account.sas or None
         self.account_key = self.account.key or None
         # Paths of other accounts are refused by instances; the class cannot know.
-        self.__dict__["_strip_protocol"] = functools.partial(_own_path, self.account.endpoint)
+        self.__dict__["_strip_protocol"] = functools.partial(own_path, self.account.endpoint)
 
     def __reduce__(self) -> Any:
         # An identity does not travel: the other process has its own. Keys and signatures do.
@@ -126,6 +128,15 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         for name in _ADLFS:
             options.pop(name, None)
         return functools.partial(type(self), **options), (self.account.endpoint,)
+
+    @property
+    def loop(self) -> Any:
+        """Where fsspec waits; in a forked child, as torch's data loaders are, the child's own. adlfs refuses there."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._loop = None if self.asynchronous else get_loop()
+            self.do_connect()
+        return self._loop
 
     def do_connect(self) -> None:
         """Makes the client for what stays adlfs's; adlfs calls it once. No request."""
@@ -137,12 +148,12 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         """`container/path` of a path or URI, as it is; adlfs's own reads `?` and `#` in names as URLs do."""
-        return _own_path("", path)
+        return own_path("", path)
 
     @staticmethod
     def _get_kwargs_from_urls(urlpath: str) -> dict[str, Any]:
         """The account that a URL names, for `fsspec.open("azray://container@account.dfs.core.windows.net/path")`."""
-        uri = _parse(urlpath)
+        uri = parse(urlpath)
         if uri.sas:
             return {"endpoint": uri.endpoint, "sas_token": uri.sas}
         out: dict[str, Any] = {"endpoint": uri.endpoint} if uri.endpoint else {}
@@ -316,25 +327,3 @@ def _variables(account: Account) -> dict[str, str]:
     if not account.chosen:  # so that a public container can still be read without
         del variables[AUTH_MODE]
     return variables
-
-
-def _parse(path: str) -> BlobUri:
-    scheme, found, rest = path.partition("://")
-    return BlobUri.parse(f"az://{rest}" if found and scheme.lower() == "azray" else path)
-
-
-def _own_path(endpoint: str, path: Any) -> Any:
-    """`container/path`; UsageError for one of another account than `endpoint` (empty: any)."""
-    if isinstance(path, list):
-        return [_own_path(endpoint, one) for one in path]
-    text = os.fspath(path)
-    if "://" not in text:
-        return text.lstrip("/")
-    uri = _parse(text)
-    if uri.endpoint and endpoint and uri.endpoint != endpoint:
-        raise UsageError(
-            "a file system knows its own account only",
-            cause=f"{uri} names another one",
-            next_step="open it with azray_lab.filesystem(uri), then use paths like container/path",
-        )
-    return f"{uri.container}/{uri.path}" if uri.path else uri.container

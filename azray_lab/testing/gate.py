@@ -91,6 +91,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Nothing: requests are counted."""
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    # Clients connect 64 times at once; those that find the queue full try again after a second.
+    request_queue_size = 256
+
+
 @contextlib.contextmanager
 def run_gate(entra: Entra, endpoint: str) -> Iterator[Gate]:
     """Runs one on a free port of 127.0.0.1 until the block ends, before the Blob service at `endpoint` (plain http).
@@ -99,7 +104,7 @@ def run_gate(entra: Entra, endpoint: str) -> Iterator[Gate]:
     """
     gate, parts = Gate(""), urlsplit(endpoint)
     handler = type("Handler", (_Handler,), {"gate": gate, "entra": entra, "target": parts.netloc})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         server.socket = entra.server_context.wrap_socket(server.socket, server_side=True)
         gate.endpoint = f"https://127.0.0.1:{server.server_address[1]}{parts.path}"
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

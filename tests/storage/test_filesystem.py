@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -68,6 +69,35 @@ def test_it_can_be_pickled_to_a_process_without_the_environment(files: AbstractF
         [sys.executable, "-c", program], input=pickle.dumps(files), capture_output=True, env=bare, check=False
     )
     assert done.stdout.decode().strip() == "there", done.stderr.decode()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # since Python 3.12, where threads run
+def test_a_forked_child_uses_it(files: AbstractFileSystem):
+    """As torch's data loaders do: reads, opens, lists, writes, and what is adlfs's; the parent goes on as before."""
+    files.pipe({"data/fork/a": b"0123456789", "data/fork/b": b"b"})
+    child = os.fork()
+    if not child:  # pragma: no cover - another process
+        status = 1
+        try:
+            signal.alarm(60)
+            _use_it(files)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert files.cat(["data/fork/c", "data/fork/a"]) == {"data/fork/c": b"of the child", "data/fork/a": b"0123456789"}
+    assert files.getxattr("data/fork/b", "owner") == "child"
+
+
+def _use_it(files: AbstractFileSystem) -> None:
+    assert files.cat_file("data/fork/a") == b"0123456789"
+    with files.open("data/fork/a") as file:
+        file.seek(4)
+        assert file.read(3) == b"456"
+    assert len(files.ls("data/fork")) == 2
+    with files.open("data/fork/c", "wb") as file:
+        file.write(b"of the child")
+    files.setxattrs("data/fork/b", owner="child")
 
 
 def test_its_repr_holds_no_secret(files: AbstractFileSystem, azurite: Azurite):

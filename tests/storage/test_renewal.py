@@ -16,6 +16,7 @@ import pytest
 from azray_lab.errors import CredentialError
 from azray_lab.storage.credentials import SCOPE, Account, Identity, Tokens
 from azray_lab.storage.engine import Engine
+from azray_lab.storage.engine import shared as engines
 from azray_lab.storage.engine.connections import tls_context
 from azray_lab.storage.engine.signing import Bearer
 from azray_lab.storage.engine.wire import Wire
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _PART = 400
 _RANGES = [(start, start + _PART) for start in range(0, 1000 * _PART, _PART)]
 _AT_ONCE = 64
+
+# Since Python 3.12, where threads run.
+_forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 class _Clock:
@@ -211,6 +215,7 @@ def _in_child(work: Callable[[], bool]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@_forks
 def test_a_child_that_is_forked_while_a_token_is_asked_for(entra: Entra, gate: Gate, identity: Identity):
     """A thread of the parent waits for Entra ID and holds the lock; the child gets a token of its own, and reads."""
     tokens = Tokens(identity)
@@ -229,3 +234,11 @@ def test_a_child_that_is_forked_while_a_token_is_asked_for(entra: Entra, gate: G
             held.set()
         assert waiting.result(60) is not None
     assert len(entra.asked) == 2
+
+
+@_forks
+def test_a_child_that_is_forked_while_an_engine_is_made(gate: Gate):
+    """A thread of the parent holds the lock of the process's engines; the child makes its own."""
+    account = Account(gate.endpoint, "a test", mode="anonymous")
+    with engines._lock:
+        assert _in_child(lambda: engines.engine_for(account) is engines.engine_for(account)) == 0
