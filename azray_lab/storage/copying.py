@@ -13,11 +13,11 @@ from azray_lab.errors import UsageError
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.listing import Found, blob, inside, matching, missing, stands_for_folder, wild
-from azray_lab.storage.transfer import Meter, files_text, size_text, transfer
+from azray_lab.storage.transfer import Meter, Tally, files_text, size_text, telling, transfer
 from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
-    from azray_lab.operation import Operation
+    from azray_lab.operation import Operation, Stage
     from azray_lab.storage.engine import Engine
     from azray_lab.storage.places import Item
     from azray_lab.storage.routes import Route
@@ -65,7 +65,12 @@ def copy_items(
     """Copies `items`, which are `count` files of `total` bytes."""
     with operation.stage("copy", f"{files_text(count)}, {size_text(total)}") as stage:
         meter = Meter(stage, count, total)
-        transfer(items, meter, operation, stop)
+
+        def done() -> str:
+            return f"{meter.files} of {files_text(count)} were copied, the others are as they were" if count > 1 else ""
+
+        with telling(operation, done, lambda: meter.files):
+            transfer(items, meter, operation, stop)
         stage.summary = f"{size_text(meter.bytes)}, {size_text(meter.rate)}/s"
     return Done(meter.files, meter.bytes, round(operation.elapsed - began, 3))
 
@@ -130,33 +135,48 @@ def _all_below(engine: Engine, uri: BlobUri) -> Iterator[Found]:
 def run_remove(uri: BlobUri, operation: Operation[Any], *, recursive: bool, environ: Mapping[str, str] | None) -> Done:
     """Removes; counts while it goes."""
     began = operation.elapsed
-    stop = threading.Event()
-    engine = engine_for(uri, environ).stoppable(stop)
-    files = size = 0
-    folders: list[Found] = []
+    removal = _Removal(engine_for(uri, environ), operation)
+    with operation.stage("remove", f"removing {uri}") as stage:
+        removal.run(removable(uri, recursive=recursive, environ=environ), stage)
+    return Done(removal.tally.files, removal.tally.bytes, round(operation.elapsed - began, 3))
 
-    def blobs() -> Iterator[Found]:
-        for one in removable(uri, recursive=recursive, environ=environ):
+
+class _Removal:
+    """Blobs first, 64 at a time, then what stands for the folders that they were in, the deepest first."""
+
+    def __init__(self, engine: Engine, operation: Operation[Any]) -> None:
+        self.tally = Tally()
+        self._stop = threading.Event()
+        self._engine = engine.stoppable(self._stop)
+        self._operation = operation
+        self._folders: list[Found] = []
+
+    def run(self, found: Iterator[Found], stage: Stage) -> None:
+        with telling(self._operation, self._done, lambda: self.tally.files):
+            for number, _ in enumerate(self._remove(self._blobs(found)), 1):
+                if number % 100 == 0:
+                    stage.progress(None, f"{files_text(number)} removed")
+            for depth in sorted({_depth(one) for one in self._folders}, reverse=True):
+                for _ in self._remove(one for one in self._folders if _depth(one) == depth):
+                    pass
+        stage.summary = f"{files_text(self.tally.files)}, {size_text(self.tally.bytes)}"
+
+    def _blobs(self, found: Iterator[Found]) -> Iterator[Found]:
+        for one in found:
             if one.kind == "folder":
-                folders.append(one)
+                self._folders.append(one)
             else:
                 yield one
 
-    def job(found: Found) -> Job[int]:
-        work = functools.partial(engine.delete, found.uri.container, found.uri.path)
-        return Job(lambda: (found.size or 0) if work() else -1)
+    def _remove(self, found: Iterator[Found]) -> Iterator[None]:
+        return fly((Job(functools.partial(self._delete, one)) for one in found), self._operation.check, self._stop)
 
-    with operation.stage("remove", f"removing {uri}") as stage:
-        for freed in fly(map(job, blobs()), operation.check, stop):
-            if freed >= 0:
-                files, size = files + 1, size + freed
-                if files % 100 == 0:
-                    stage.progress(None, f"{files_text(files)} removed")
-        for depth in sorted({_depth(one) for one in folders}, reverse=True):
-            for _ in fly((job(one) for one in folders if _depth(one) == depth), operation.check, stop):
-                pass
-        stage.summary = f"{files_text(files)}, {size_text(size)}"
-    return Done(files, size, round(operation.elapsed - began, 3))
+    def _delete(self, found: Found) -> None:
+        if self._engine.delete(found.uri.container, found.uri.path) and found.kind != "folder":
+            self.tally.add(found.size or 0)
+
+    def _done(self) -> str:
+        return f"{files_text(self.tally.files)} removed by then" if self.tally.files else ""
 
 
 def _depth(found: Found) -> int:

@@ -25,13 +25,17 @@ _MAX_BLOCKS = 50_000
 
 
 class Item:
-    """One file of a copy, in parts of `step` bytes. `source` and `target` are how people write the two ends."""
+    """One file of a copy, in parts of `step` bytes. `source` and `target` are how people write the two ends.
+
+    `complete` once the whole is there.
+    """
 
     def __init__(self, source: str, target: str, size: int, step: int) -> None:
         self.source = source
         self.target = target
         self.size = size
         self.step = step
+        self.complete = False
         self._left = max(-(-size // step), 1)
         self._lock = threading.Lock()
 
@@ -67,6 +71,7 @@ class Item:
             last = self._left == 0
         if last:
             self.finish()
+            self.complete = True
         return length, last
 
 

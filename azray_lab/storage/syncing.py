@@ -17,6 +17,7 @@ from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.landing import local
 from azray_lab.storage.listing import inside, missing
 from azray_lab.storage.routes import Route, files_in
+from azray_lab.storage.transfer import Tally, files_text, telling
 from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
@@ -107,11 +108,23 @@ class Sync:
     def _remove(self, operation: Operation[Any], stop: threading.Event, names: list[str]) -> int:
         if not names:
             return 0
-        with operation.stage("remove", f"{len(names)} that {self.route.source} has not") as stage:
-            stage.summary = f"{len(names)} removed"
-            return sum(
-                fly((Job(functools.partial(self._remover(stop), name)) for name in names), operation.check, stop)
-            )
+        tally, remove = Tally(), self._remover(stop)
+
+        def work(name: str) -> None:
+            if remove(name):
+                tally.add(0)
+
+        def done() -> str:
+            return f"all was copied, {tally.files} of {files_text(len(names))} removed"
+
+        with (
+            operation.stage("remove", f"{len(names)} that {self.route.source} has not") as stage,
+            telling(operation, done, lambda: tally.files),
+        ):
+            for _ in fly((Job(functools.partial(work, name)) for name in names), operation.check, stop):
+                pass
+            stage.summary = f"{tally.files} removed"
+        return tally.files
 
     def _remover(self, stop: threading.Event) -> Callable[[str], bool]:
         end = self.route.destination

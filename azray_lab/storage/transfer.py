@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from azray_lab.errors import AzRayError, CancelledError
 from azray_lab.storage.engine.flights import Job, fly
 
 if TYPE_CHECKING:
@@ -68,6 +70,38 @@ class Meter:
         return max(self.total - self.bytes, 0) / self.rate if self.bytes else 0.0
 
 
+class Tally:
+    """Counts what threads have done."""
+
+    def __init__(self) -> None:
+        self.files = self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """One more file, of `size` bytes."""
+        with self._lock:
+            self.files, self.bytes = self.files + 1, self.bytes + size
+
+
+@contextlib.contextmanager
+def telling(operation: Operation[Any], done: Callable[[], str], count: Callable[[], int]) -> Iterator[None]:
+    """An error, or Ctrl-C, in the block also says what had been `done` by then, and the fact `files` how many."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        ours = CancelledError(f"{operation.name} was cancelled", cause="interrupted")
+        raise _told(ours, done(), count()) from error
+    except AzRayError as error:
+        _told(error, done(), count())
+        raise
+
+
+def _told(error: AzRayError, done: str, count: int) -> AzRayError:
+    error.cause = "; ".join(filter(None, (error.cause.rstrip("."), done)))
+    error.facts["files"] = count
+    return error
+
+
 def transfer(items: Iterable[Item], meter: Meter, operation: Operation[Any], stop: threading.Event) -> None:
     """Copies every item; returns when all are complete.
 
@@ -82,7 +116,10 @@ def transfer(items: Iterable[Item], meter: Meter, operation: Operation[Any], sto
             meter.add(count, finished=finished)
     finally:
         for item in reversed(begun):
-            item.discard()
+            if item.complete:  # while the first error, or Ctrl-C, was on its way here
+                meter.files += 1
+            else:
+                item.discard()
 
 
 def _jobs(items: Iterable[Item], begun: dict[Item, None]) -> Iterator[Job[tuple[Item, int, bool]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -368,39 +367,6 @@ def test_a_pause_ends_when_it_is_cancelled(server: BlobServer, engine: Engine):
     with pytest.raises(CancelledError):
         engine.stoppable(stop).get_bytes("data", "small/1")
     engine.wire.pauses._calm[0] = 0.0  # the engine is shared: others need not wait for it
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", ["listing", "downloading", "uploading"])
-def test_ctrl_c_at_any_point(server: BlobServer, tmp_path: Path, moment: str):
-    """SIGINT in the list, in a download of many and in an upload: exit status 130, no partial file, no blob."""
-    del server
-    with run_blob_server(latency=0.05, rate=20e6) as slow:
-        slow.seed("data", "many/{}", 3000, _CONTENT)
-        slow.seed("ups")
-        (tmp_path / "up").mkdir()
-        with (tmp_path / "up" / "x").open("wb") as file:
-            file.truncate(2 * 2**30)
-        words = ["cp", "-r", "az://data/many", str(tmp_path / "down")]
-        if moment == "uploading":
-            words = ["cp", str(tmp_path / "up" / "x"), "az://ups/x"]
-        wanted = '"stage": "list"' if moment == "listing" else '"event": "progress"'
-        with subprocess.Popen(
-            [sys.executable, "-m", "azray_lab", "blob", *words, "--events"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | slow.environment(),
-        ) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if wanted in line:
-                    process.send_signal(signal.SIGINT)
-                    break
-            process.communicate(timeout=120)
-        assert process.returncode == 130
-        assert [name for name in _below(tmp_path) if name.endswith(".part")] == []
-        assert all(path.stat().st_size in {_MiB, 2 * 2**30} for path in tmp_path.rglob("*") if path.is_file())
-        assert blob.list_blobs("az://ups", environ=slow.environment()).to_dict() == []
 
 
 # Very many.

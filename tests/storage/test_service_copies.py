@@ -34,6 +34,9 @@ class _Copying(http.server.BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(200)
 
+    def do_DELETE(self) -> None:
+        self._answer(202)
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -51,7 +54,7 @@ def copying() -> Iterator[Engine]:
 
 
 def test_a_pending_copy_that_is_cancelled_is_aborted(copying: Engine):
-    """The service is told to end it, and the source came with the signature that opens it."""
+    """The service is told to end it, the empty blob that this leaves is removed; the source came with its signature."""
     looks = iter(range(2))
 
     def check() -> None:
@@ -60,9 +63,10 @@ def test_a_pending_copy_that_is_cancelled_is_aborted(copying: Engine):
 
     with pytest.raises(CancelledError):
         copying.copy(("data", "from"), ("data", "to"), check)
-    (_, _, source), *_, (verb, last, _) = _Copying.asked
+    (_, _, source), *_, (verb, last, _), _, (removed, path, _) = _Copying.asked
     assert source.endswith("/data/from?sv=1&sig=s3cret%3D")
     assert (verb, "comp=copy" in last, "copyid=c1" in last) == ("PUT", True, True)
+    assert (removed, "/data/to" in path) == ("DELETE", True)
 
 
 def test_a_copy_that_never_ends_is_given_up(copying: Engine, monkeypatch: pytest.MonkeyPatch):
@@ -70,4 +74,4 @@ def test_a_copy_that_never_ends_is_given_up(copying: Engine, monkeypatch: pytest
     monkeypatch.setattr("azray_lab.storage.engine.engine._COPY_SECONDS", 0.0)
     with pytest.raises(StorageError, match="not copied in time"):
         copying.copy(("data", "from"), ("data", "to"))
-    assert "comp=copy" in _Copying.asked[-1][1]
+    assert "comp=copy" in _Copying.asked[-3][1]

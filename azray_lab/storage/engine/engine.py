@@ -202,7 +202,7 @@ class Engine:
         """Has the service copy a blob, of which no byte passes here. `check` may raise to end it.
 
         `source` is one of this account, or the address of any blob with what opens it; `etag`: of that version only. A
-        copy that is ended, or takes longer than a day (StorageError), is aborted: nothing of it goes on.
+        copy that is ended, or takes longer than a day (StorageError), is aborted and what it left removed.
         """
         shown = self.wire.place(*source) if isinstance(source, tuple) else source.partition("?")[0]
         address = self.wire.address(*source) if isinstance(source, tuple) else source
@@ -214,10 +214,17 @@ class Engine:
             except BaseException:
                 # Why it ended counts, not that the service could not be told.
                 with contextlib.suppress(AzRayError):
-                    self.wire.abort_copy(*target, identity)
+                    self._abort(target, identity)
                 raise
         if status not in {"success", None}:
             raise StorageError(f"{shown} was not copied", cause=f"the service says {status}", next_step="copy it again")
+
+    def _abort(self, target: tuple[str, str], identity: str) -> None:
+        """Ends a copy that goes on, and removes the empty blob that it leaves, unless somebody wrote it anew."""
+        if self.wire.abort_copy(*target, identity):
+            found = self.stat(*target)
+            if found is not None and found.fact("x-ms-copy-id") == identity:
+                self.delete(*target, found.etag)
 
     def _copied(self, target: tuple[str, str], identity: str, check: Any) -> str:
         """The status of a copy once it is over."""
