@@ -107,11 +107,21 @@ class Copy:
         """When it was brought up to date last (seconds since 1970)."""
         return self._journal.stat().st_mtime if self._journal.exists() else 0.0
 
-    def sync(self, uri: BlobUri, operation: Operation[Any], room: int, environ: Mapping[str, str] | None = None) -> int:
-        """Brings the copy to what is at `uri` now; returns how many files came. StorageError without `room`."""
+    def sync(
+        self,
+        uri: BlobUri,
+        operation: Operation[Any],
+        room: int,
+        environ: Mapping[str, str] | None = None,
+        found: Iterable[Found] | None = None,
+    ) -> int:
+        """Brings the copy to what is at `uri` now; returns how many files came. StorageError without `room`.
+
+        `found` is what somebody has just listed there.
+        """
         self.files.mkdir(mode=0o755, parents=True, exist_ok=True)
         with operation.stage("look", f"looking at {uri}") as stage:
-            wanted = self._wanted(uri, operation, environ)
+            wanted = self._wanted(listed(uri, environ) if found is None else found, operation)
             total = sum(blob.size for blob in wanted.values())
             stage.summary = f"{len(wanted):,} files, {total / MIB:.1f} MiB"
         if total > room:
@@ -130,9 +140,9 @@ class Copy:
         self._journal.touch()
         return len(missing)
 
-    def _wanted(self, uri: BlobUri, operation: Operation[Any], environ: Mapping[str, str] | None) -> dict[str, Found]:
+    def _wanted(self, found: Iterable[Found], operation: Operation[Any]) -> dict[str, Found]:
         out, left_out = {}, 0
-        for blob in listed(uri, environ):
+        for blob in found:
             operation.check()
             if _fits(blob.name):
                 out[blob.name] = blob

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.errors import AzRayError, MountError, UnsupportedError
 from azray_lab.spec import settings
 from azray_lab.storage.blobfuse import (
-    blobs,
     capacity,
     copies,
     mountinfo,
     mountpoint,
+    plans,
     probe,
-    profiles,
     program,
     request,
     unwritten,
@@ -29,14 +28,14 @@ from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, pl
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
+    from azray_lab.storage.blobfuse.blobs import Found
+    from azray_lab.storage.blobfuse.plans import Plan
     from azray_lab.storage.blobfuse.profiles import Setting
-    from azray_lab.storage.blobfuse.request import Choice, Request
+    from azray_lab.storage.blobfuse.request import Request
     from azray_lab.storage.uri import BlobUri
 
 MOUNT_SECONDS = 60.0
 WAIT_SECONDS = 30.0
-# Below a cache folder of the user's own: copies lie beside each other there.
-_COPIES = "azray-copies"
 _ENDING_SECONDS = 10.0
 
 
@@ -70,14 +69,15 @@ class Mounts:
         path = place(wanted.path)
         self._sweep()
         with self.records.lock(path, operation):
-            record = self.plan(wanted, operation)
+            planned = self._plan(wanted, operation)
+            record = planned.record
             if (there := self._reused(record, operation, wanted.uri)) is not None:
                 return there
             made = mountpoint.make(path)
             folder = self.records.folder(path)
             try:
                 folder.make()
-                record = self._start(record, wanted, operation, seconds).but(made=made)
+                record = self._start(record, wanted, operation, seconds, planned.found).but(made=made)
                 folder.write(record)
             except BaseException:
                 with operation.shielded():
@@ -95,38 +95,15 @@ class Mounts:
 
         `anyway`: as it would be on a machine like this one on which blobfuse2 works, where it does not here.
         """
-        path = place(wanted.path)
-        chosen = self._choose(wanted, operation, None if anyway and wanted.fallback != "copy" else self.obstacle())
-        record = Record(
-            uri=str(wanted.uri), path=path, profile=wanted.profile, engine=chosen.engine, created=time.time(),
-            why=chosen.why, small=chosen.small, access=chosen.access, allow_other=wanted.allow_other,
-            read_only=wanted.only_read or chosen.engine == "hydrate", overrides=dict(wanted.overrides),
-            cache=str(self.records.cache(path, wanted.cache)), signed=bool(wanted.uri.sas), owners=(wanted.owner,),
-        )  # fmt: skip
-        if chosen.engine == "hydrate":
-            return self._copied(record, wanted)
-        return record
+        return self._plan(wanted, operation, anyway=anyway).record
 
-    def _copied(self, record: Record, wanted: Request) -> Record:
-        base = Path(wanted.cache) / _COPIES if wanted.cache else self.records.root.parent / "copies"
-        return record.but(engine="hydrate", read_only=True, cache=str(Copy.of(base, record.uri).root))
+    def _plan(self, wanted: Request, operation: Operation[Any] | None, *, anyway: bool = False) -> Plan:
+        problem = None if anyway and wanted.fallback != "copy" else self.obstacle()
+        return plans.plan(wanted, self.records, self.environ, problem, operation)
 
     def explain(self, record: Record) -> list[Setting]:
         """Every setting of blobfuse2 for that mount with its reason, its layers first; none for a copy."""
         return [] if record.engine == "hydrate" else explained(record, self._capacity(record))
-
-    def _choose(self, wanted: Request, operation: Operation[Any] | None, problem: AzRayError | None) -> Choice:
-        seen = None
-        if wanted.profile in {"dataset", "models"}:
-            seen = request.look(blobs.listed(wanted.uri, self.environ))
-        room = self._room(Path(wanted.cache) if wanted.cache else self.records.root)
-        chosen = request.choose(wanted, seen, room, problem)
-        if operation is not None:
-            operation.note(f"{chosen.engine}: {chosen.why}", engine=chosen.engine)
-        return chosen
-
-    def _room(self, folder: Path) -> int:
-        return profiles.disk_room(capacity.measure(folder))
 
     def _capacity(self, record: Record) -> capacity.Capacity:
         return capacity.measure(Path(record.cache))
@@ -182,9 +159,11 @@ class Mounts:
         answer = probe.answers(path)
         return answer.number == probe.LOST or (answer.silent and not program.serving(path))
 
-    def _start(self, record: Record, wanted: Request, operation: Operation[Any], seconds: float) -> Record:
+    def _start(
+        self, record: Record, wanted: Request, operation: Operation[Any], seconds: float, found: list[Found] | None
+    ) -> Record:
         if record.engine == "hydrate":
-            return self._copy(record, wanted, operation)
+            return self._copy(record, wanted, operation, found)
         with operation.stage("mount", f"{record.uri} at {record.path}") as stage:
             try:
                 done = self._daemon(record, wanted.uri).start(self._capacity(record), operation, seconds)
@@ -197,18 +176,18 @@ class Mounts:
                 return done
         why = f"a read-only copy, because {problem.message}: {problem.cause}"
         operation.note(why)
-        return self._copy(self._copied(record, wanted).but(why=why), wanted, operation)
+        return self._copy(plans.copied(record, wanted, self.records).but(why=why), wanted, operation, found)
 
     def _daemon(self, record: Record, uri: BlobUri | None = None) -> Daemon:
         return Daemon(record, self.records.folder(record.path), self.environ, self._table, uri)
 
-    def _copy(self, record: Record, wanted: Request, operation: Operation[Any]) -> Record:
+    def _copy(self, record: Record, wanted: Request, operation: Operation[Any], found: list[Found] | None) -> Record:
         copy = Copy(Path(record.cache))
-        room = self._room(copy.root)
+        room = plans.room(copy.root)
         used = [Path(other.cache) for other in self.records if other.engine == "hydrate"]
         with copy.lock(operation):
             copies.make_room(copy.root.parent, 0, room, [*used, copy.root])
-            copy.sync(wanted.uri, operation, room + copy.size(), self.environ)
+            copy.sync(wanted.uri, operation, room + copy.size(), self.environ, found)
             done = record.but(linked=copies.show(copy.files, record.path, self.environ))
             # Before the lock goes: by the record another mount sees that this copy is in use.
             self.records.folder(record.path).write(done)

@@ -97,12 +97,14 @@ class Look:
         return f"{'' if self.complete else 'more than '}{count} of {size} on average"
 
 
-def look(blobs: Iterable[Found], seconds: float = LOOK_SECONDS) -> Look:
-    """Looks at `blobs` (a listing under way) for at most about `seconds` after the first one came."""
+def look(blobs: Iterable[Found], seconds: float = LOOK_SECONDS, into: list[Found] | None = None) -> Look:
+    """Looks at `blobs` (a listing under way) for about `seconds` after the first one came; keeps them in `into`."""
     count = size = pieces = 0
     end = float("inf")
     for blob in blobs:
         end = min(end, time.monotonic() + seconds)
+        if into is not None:
+            into.append(blob)
         count, size = count + 1, size + blob.size
         pieces += blob.size if blob.name.lower().endswith(_RANDOM) else 0
         if time.monotonic() > end:
