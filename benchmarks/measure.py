@@ -80,10 +80,13 @@ def _cpu() -> str:
     return platform.machine()
 
 
-def seconds(command: Sequence[str], environment: Mapping[str, str] | None = None) -> float:
-    """How long `command` takes from its start to its end; CalledProcessError with what it said when it fails."""
+def seconds(command: Sequence[str], environment: Mapping[str, str] | None = None, *, limit: float = 300.0) -> float:
+    """How long `command` takes from its start to its end; CalledProcessError with what it said when it fails.
+
+    TimeoutExpired after `limit` seconds.
+    """
     began = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=limit)
     return time.perf_counter() - began
 
 
