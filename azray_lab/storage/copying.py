@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from azray_lab.errors import UsageError
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
-from azray_lab.storage.listing import Found, blob, inside, matching, missing, stands_for_folder, wild
+from azray_lab.storage.listing import Found, blob, inside, is_empty_folder, matching, missing, stands_for_folder, wild
 from azray_lab.storage.transfer import Meter, Tally, files_text, size_text, telling, transfer
 from azray_lab.storage.uri import BlobUri
 
@@ -116,7 +116,7 @@ def removable(uri: BlobUri, *, recursive: bool, environ: Mapping[str, str] | Non
         for found in _all_below(engine, uri):
             nothing = False
             yield found
-    elif nothing and next(inside(engine, uri, recursive=True), None) is not None:
+    elif nothing and (next(inside(engine, uri, recursive=True), None) is not None or is_empty_folder(engine, uri)):
         raise UsageError(f"{uri} is a folder", next_step="add -r to remove all that is in it")
     if nothing and uri.path:
         raise missing(engine, uri)

@@ -61,7 +61,7 @@ def found_at(uri: BlobUri, environ: Mapping[str, str] | None = None, *, recursiv
     for entry in _entries(engine, uri, recursive=recursive):
         nothing = False
         yield Found.of(entry, uri)
-    if nothing and uri.path:
+    if nothing and uri.path and not is_empty_folder(engine, uri):
         raise missing(engine, uri)
 
 
@@ -85,7 +85,16 @@ def blob(engine: Engine, uri: BlobUri) -> Entry | None:
 
 def stands_for_folder(entry: Entry) -> bool:
     """Whether a blob that was looked at is a folder's: of a hierarchical namespace, or left by other tools."""
-    return entry.metadata.get("hdi_isfolder", "").lower() == "true"
+    metadata = {name.lower(): value.lower() for name, value in entry.metadata.items()}
+    return metadata.get("hdi_isfolder") == "true" or entry.fact("x-ms-resource-type") == "directory"
+
+
+def is_empty_folder(engine: Engine, uri: BlobUri) -> bool:
+    """Whether a blob stands for the folder `uri`, in which nothing was found. One request."""
+    found = engine.stat(uri.container, uri.path.rstrip("/"))
+    if found is None and uri.path.endswith("/"):
+        found = engine.stat(uri.container, uri.path)
+    return found is not None and (stands_for_folder(found) or (found.name.endswith("/") and not found.size))
 
 
 def inside(engine: Engine, uri: BlobUri, *, recursive: bool) -> Iterator[Entry]:

@@ -146,10 +146,19 @@ class Engine:
     def list(self, container: str, prefix: str = "", delimiter: str = "") -> Iterator[Entry]:
         """The blobs whose names begin with `prefix`, in order; one request for each 5,000, in constant memory.
 
-        With the delimiter `/`, what lies deeper is given as folders, whose names end with it.
+        With the delimiter `/`, what lies deeper is given as folders, whose names end with it; one for which a blob
+        stands as well is given once.
         """
+        folders: set[str] = set()
         for page in self.wire.listing(container, prefix, delimiter):
-            yield from page
+            if not delimiter:
+                yield from page
+                continue
+            for entry in page:
+                if entry.kind != "folder" or entry.name not in folders:
+                    yield entry
+                if entry.kind == "folder":
+                    folders.add(entry.name)
 
     def containers(self, prefix: str = "") -> Iterator[Entry]:
         """The account's containers."""
