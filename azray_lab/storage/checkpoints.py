@@ -239,8 +239,10 @@ class Checkpoints:
     def report(self, metrics: Mapping[str, Any], folder: str | Path | None = None) -> None:
         """`ray.train.report` with a checkpoint in the local `folder`, which Ray removes after its upload.
 
-        The engine uploads it in the background; Ray makes it known when the workers' parts are all there, and keeps as
-        many as its `CheckpointConfig` says. The run's storage must be this one: `train.RunConfig(**run_options())`.
+        The engine uploads it in the background: no file of it is seen in the storage before all bytes are there. Ray
+        makes it known when the workers' parts are all there, and keeps as many as its `CheckpointConfig` says. The
+        run's storage must be this one: `train.RunConfig(**run_options())`. Not for Tune, whose own report waits for
+        the upload; a trial saves in the background by `child(...).saving`.
         """
         from ray import train
 
@@ -260,7 +262,7 @@ class Checkpoints:
         run = train.get_context().get_storage()
         target = f"{run.experiment_fs_path}/{name}"
         engine, container, prefix = self._files.place(target)
-        send_folder(engine, container, f"{prefix}/", Path(checkpoint.path))
+        send_folder(engine, container, f"{prefix}/", Path(checkpoint.path), together=True)
         return train.Checkpoint(path=target, filesystem=run.storage_filesystem)
 
     def run_options(self) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from azray_lab.errors import BlobNotFoundError, StorageError
+from azray_lab.errors import AzRayError, BlobNotFoundError, StorageError
 from azray_lab.storage.engine import BLOCK
 from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, Job, fly, whole_files
 from azray_lab.storage.places import FileToBlob
@@ -21,25 +22,57 @@ Files = dict[str, tuple[int, str]]
 _BLOCKS = 8
 
 
-def send_folder(engine: Engine, container: str, prefix: str, folder: Path) -> Files:
-    """Uploads every file below `folder`, small ones 64 at a time, large ones in blocks; sizes and ETags by name."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    small = [path for path in paths if path.stat().st_size <= BLOCK]
-    send = functools.partial(_send, engine, container, prefix, folder)
-    jobs = (Job(functools.partial(send, path), path.stat().st_size) for path in small)
-    found: Files = dict(fly(jobs))
-    for path in paths:
-        if path not in small:
-            name, value = send(path)
-            found[name] = value
-    return found
+class _Hidden(FileToBlob):
+    """A file of which nothing is seen when all its bytes are there, until `show`."""
+
+    @property
+    def single(self) -> bool:
+        """Never: a blob that is put whole is seen at once."""
+        return False
+
+    def move(self, offset: int, length: int) -> None:
+        """Sends a part as a block; an empty file has none."""
+        if length:
+            super().move(offset, length)
+
+    def finish(self) -> None:
+        """Looks whether the file is still the same, and closes it."""
+        self._unchanged()
+        self.discard()
+
+    def show(self) -> None:
+        """Makes the blob. One request."""
+        self.written = self._parts().finish()
 
 
-def _send(engine: Engine, container: str, prefix: str, folder: Path, path: Path) -> tuple[str, tuple[int, str]]:
-    name = path.relative_to(folder).as_posix()
-    item = FileToBlob(engine, path, (container, prefix + name), check=False)
-    send_file(item)
-    return name, (item.size, item.written.etag if item.written else "")
+def send_folder(engine: Engine, container: str, prefix: str, folder: Path, *, together: bool = False) -> Files:
+    """Uploads every file below `folder`, small ones 64 at a time, large ones in blocks; sizes and ETags by name.
+
+    `together`: no blob is seen before the bytes of all are there, then they are made, 64 at a time; whoever dies on the
+    way leaves none. It costs a second request for each small file. What was made when one fails is removed again.
+    """
+    kind = _Hidden if together else FileToBlob
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    items = {name: kind(engine, path, (container, prefix + name), check=False) for name, path in paths.items()}
+    small = [item for item in items.values() if item.size <= BLOCK]
+    for _ in fly(Job(functools.partial(send_file, item), item.size) for item in small):
+        pass
+    for item in items.values():
+        if item not in small:
+            send_file(item)
+    if together:
+        _show(engine, [(item, (container, prefix + name)) for name, item in items.items()])
+    return {name: (item.size, item.written.etag if item.written else "") for name, item in items.items()}
+
+
+def _show(engine: Engine, items: list[tuple[Any, tuple[str, str]]]) -> None:
+    try:
+        for _ in fly(Job(item.show) for item, _ in items):
+            pass
+    except BaseException:
+        with contextlib.suppress(AzRayError):  # the first reason counts
+            engine.delete_many(place for item, place in items if item.written)
+        raise
 
 
 def send_file(item: FileToBlob) -> None:
@@ -48,7 +81,7 @@ def send_file(item: FileToBlob) -> None:
     try:
         item.begin()
         with whole_files.hold(min(item.size, _BLOCKS * item.step)):
-            if item.single:
+            if item.size <= item.step:
                 item.part(0)
             else:
                 for _ in fly(parts, flights=_BLOCKS):

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import azray_lab
-from azray_lab.errors import BlobNotFoundError, StorageError, UsageError
+from azray_lab.errors import BlobNotFoundError, CredentialError, StorageError, UsageError
 from azray_lab.storage.checkpoints import Checkpoints, checkpoints
+from azray_lab.storage.filesystem import filesystem
+from azray_lab.storage.sending import fetch_folder, send_folder
 from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import run_blob_server
 
@@ -93,12 +95,11 @@ def test_the_latest_are_kept(place: Checkpoints, tmp_path: Path):
     assert place.restore(tmp_path / "c", "c") is not None
 
 
-@pytest.mark.slow
 def test_training_goes_on_while_it_is_uploaded(server: BlobServer, tmp_path: Path):
     """The block ends before the upload does; until the end nobody sees the new one; the next one waits."""
     place = checkpoints("az://models/background", environ=server.environment(), scratch=tmp_path)
     _save(place, "first")
-    server.faults({"method": "PUT", "path": "background/second", "stall": 5.0})
+    server.faults({"method": "PUT", "path": "background/second", "status": 503, "code": "ServerBusy"})
     with place.saving("second") as folder:
         _write(folder, "second")
     latest = place.latest()
@@ -106,9 +107,9 @@ def test_training_goes_on_while_it_is_uploaded(server: BlobServer, tmp_path: Pat
     assert latest.name == "first"
     assert place._pending is not None
     assert not place._pending.done()
+    server.faults()
     with place.saving("third") as folder:
         _write(folder, "third")
-    server.faults()
     third = place.wait()
     assert third is not None
     assert [one.name for one in place.list()] == ["first", "second", "third"]
@@ -153,6 +154,31 @@ def test_a_killed_uploader_leaves_nothing_that_is_read(
     _save(place, "fourth")
     assert {blob.split("/")[2].partition("-")[0] for blob in _blobs(place)} == {"_complete", "_started", "fourth"}
     assert {blob.rpartition("/")[2].partition("-")[0] for blob in _blobs(place) if "_started" in blob} == {"fourth"}
+
+
+def test_a_folder_that_is_sent_together(server: BlobServer, tmp_path: Path):
+    """No file of it is seen while one is missing; then all; large, small and empty ones come as they were."""
+    engine = filesystem("az://models", environ=server.environment()).engine("models")
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    _write(folder, "weights", large=True)
+    (folder / "empty").write_bytes(b"")
+    server.faults({"method": "PUT", "path": "model.bin?comp=block&", "status": 403, "code": "AuthorizationFailure"})
+    with pytest.raises(CredentialError):
+        send_folder(engine, "models", "together/", folder, together=True)
+    assert "PUT blocklist" not in server.counts()
+    assert list(engine.list("models", "together/")) == []
+    server.faults({"method": "PUT", "path": "model.bin?comp=blocklist", "status": 403, "code": "AuthorizationFailure"})
+    with pytest.raises(CredentialError):
+        send_folder(engine, "models", "together/", folder, together=True)
+    assert list(engine.list("models", "together/")) == []
+    server.faults()
+    files = send_folder(engine, "models", "together/", folder, together=True)
+    counts = server.counts()
+    assert (counts["PUT block"], counts["PUT blocklist"], counts.get("PUT")) == (4, 3, None)
+    fetch_folder(engine, "models", "together/", files, tmp_path / "back")
+    for name in ("model.bin", "empty", "optimizer/state ü.bin"):
+        assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_strangers_files_beside_them_stay(place: Checkpoints, monkeypatch: pytest.MonkeyPatch):
