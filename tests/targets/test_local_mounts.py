@@ -116,15 +116,32 @@ class TestMounts:
     def test_the_watchdog_brings_back_what_was_taken_away(self, cluster: Cluster, place: Path) -> None:
         """Without anybody asking, the folder is there again, and the watchdog says so in its log."""
         path = place / "kept"
-        if path.is_symlink():
-            path.unlink()
-            path.mkdir()
-        else:
-            subprocess.run(["umount", "-l", str(path)], check=True, timeout=20)
+        _take_away(path)
         operation: Operation[Any] = Operation("test")
         operation.wait_for((path / "7.txt").exists, reason="the folder to be back", seconds=120)
         operation.wait_for(lambda: cluster.state == "running", reason="the status to say so", seconds=60)
         assert any("is there again" in line for line in cluster.logs("watchdog"))
+
+    def test_a_node_that_joins_later_finds_the_folder(self, cluster: Cluster, place: Path) -> None:
+        """Taken away just before a worker joins, it is there again for a task on that very node."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        _take_away(place / "kept")
+        spec = _spec(place, "kept", profile="dataset")
+        more = spec.model_dump(mode="json", exclude_unset=True) | {"workers": [{"name": "more", "count": 1, **SMALL}]}
+        azray_lab.up(ClusterSpec.model_validate(more))
+        cluster.connect(log_to_driver=False)
+        [node] = [one["NodeID"] for one in ray.nodes() if one["NodeName"] != "head"]
+        path = str(place / "kept" / "7.txt")
+
+        @ray.remote(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+        def read() -> str:
+            return Path(path).read_text()
+
+        assert ray.get(read.remote(), timeout=120) == "7"
+        del read
+        cluster.disconnect()
 
     def test_down_takes_it_away_and_proves_it(self, cluster: Cluster, place: Path) -> None:
         """After `down` neither folder nor record is left; a second one does no harm."""
@@ -132,6 +149,14 @@ class TestMounts:
         assert list(place.iterdir()) == []
         assert list(Records()) == []
         cluster.down()
+
+
+def _take_away(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+        path.mkdir()
+    else:
+        subprocess.run(["umount", "-l", str(path)], check=True, timeout=20)
 
 
 def test_a_mount_that_fails_stops_up_before_any_node(place: Path, fresh_home: Path) -> None:

@@ -65,13 +65,15 @@ def plan(spec: ClusterSpec, environment: Mapping[str, str]) -> tuple[list[str], 
 
 
 def mount_all(spec: ClusterSpec, owner: str, environment: Mapping[str, str], operation: Operation[Any]) -> None:
-    """Mounts what `spec` asks for, one after the other; the error of the first that cannot be."""
+    """Mounts what `spec` asks for and is not there, one after the other; the error of the first that cannot be."""
     from azray_lab.storage.blobfuse.mounts import Mounts
     from azray_lab.storage.blobfuse.request import from_spec
 
     door = Mounts(environ={**environment, **spec.env})
+    there = {record.path for record in Records() if owner in record.owners and quick(record) == "mounted"}
     for mount in spec.mounts:
-        door.mount(from_spec(mount, owner), operation)
+        if place(mount.path) not in there:
+            door.mount(from_spec(mount, owner), operation)
 
 
 def unmount_all(handle: Handle, operation: Operation[Any]) -> None:

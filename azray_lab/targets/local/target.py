@@ -131,6 +131,8 @@ class LocalTarget:
         if doomed := sorted({*dead, *surplus}):
             with operation.stage("end nodes", ", ".join(doomed)):
                 startup.drop(doomed)
+        if new:
+            startup.mounts()  # what a node that joins later needs may have been taken away
         try:
             startup.workers(new).join()
         except BaseException:
