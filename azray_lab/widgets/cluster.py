@@ -251,11 +251,18 @@ def _job(job: Job) -> dict[str, Any]:
         "status": job.status,
         "kind": job.kind,
         "node": job.node,
-        "entrypoint": " ".join(job.entrypoint.split())[:_ENTRYPOINT],
+        "entrypoint": _entrypoint(job),
         "ending": job.ending,
         "started": job.started.timestamp() if job.started else None,
         "ended": job.ended.timestamp() if job.ended else None,
     }
+
+
+def _entrypoint(job: Job) -> str:
+    """What a job runs, on one line; a notebook's kernel is started by a long line that says nothing else."""
+    if job.kind == "driver" and "ipykernel_launcher" in job.entrypoint:
+        return say("job.notebook")
+    return " ".join(job.entrypoint.split())[:_ENTRYPOINT]
 
 
 def _operation(work: Operation[Any]) -> dict[str, Any]:

@@ -127,6 +127,7 @@ TEXTS: dict[str, str] = {
     "column.action": "action",
     "job.stop": "Stop",
     "job.stop.help": "Stop job {job}",
+    "job.notebook": "a notebook",
     "job.driver": "a connected program: end it where it runs",
     # The dashboard of all clusters.
     "feed.read": "a read failed: {error}",

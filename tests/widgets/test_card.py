@@ -196,6 +196,19 @@ def test_html_in_a_node_and_in_an_error_is_text(ray: FakeRay, cards: list[Card])
     assert source_of("a").document()["error"]["message"] == wild
 
 
+def test_a_connected_notebook_is_called_that(ray: FakeRay, cards: list[Card]):
+    """What starts a kernel is a long line that says nothing else; it cannot be stopped as a job."""
+    ray.register("a")
+    started = "(interactive_shell) python -m ipykernel_launcher -f kernel-1.json"
+    row = {"submission_id": None, "type": "DRIVER", "job_id": "01000000", "status": "RUNNING", "entrypoint": started}
+    ray.jobs.append({**row, "start_time": 1000, "end_time": None})
+    ray.add_job("job-1", "python -m ipykernel_launcher")
+    cards.append(card_for("a"))
+    jobs = cards[0].document["jobs"]
+    assert (jobs["01000000"]["kind"], jobs["01000000"]["entrypoint"]) == ("driver", "a notebook")
+    assert jobs["job-1"]["entrypoint"] == "python -m ipykernel_launcher"
+
+
 # Operations.
 
 
