@@ -148,14 +148,16 @@ class GpuReport:
     def _holders(self) -> list[tuple[str, ...]]:
         return [holder.cells(row.node) for row in self.rows for holder in row.holders]
 
-    def _notes(self) -> list[str]:
-        problems = [f"{row.node}: {problem}" for row in self.rows for problem in row.problems]
-        # A cluster of a hundred nodes says the same thing once.
+    def why(self) -> list[str]:
+        """The reasons as lines that name their nodes; what a hundred nodes have in common is said once."""
         same: dict[str, list[str]] = {}
         for node, reasons in self.reasons.items():
             for reason in reasons:
                 same.setdefault(str(reason), []).append(node)
-        return problems + [f"{_names(nodes)}: {text}" for text, nodes in same.items()]
+        return [f"{_names(nodes)}: {text}" for text, nodes in same.items()]
+
+    def _notes(self) -> list[str]:
+        return [f"{row.node}: {problem}" for row in self.rows for problem in row.problems] + self.why()
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

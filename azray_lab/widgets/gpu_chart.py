@@ -62,11 +62,10 @@ class GpuSource:
 
     def document(self) -> dict[str, Any]:
         """All devices, and why there are not more."""
-        reasons = [f"{node}: {reason}" for node, why in self._report.reasons.items() for reason in why]
         told = self._report.tables()
         tables = [{"columns": [say(f"report.{name}") for name in names], "rows": rows} for names, rows in told]
         document = {"where": self._report.where, "count": self._report.count, "devices": self._devices()}
-        return {**document, "tables": tables, "reasons": reasons, "problem": self._problem}
+        return {**document, "tables": tables, "reasons": self._report.why(), "problem": self._problem}
 
 
 def _read(where: str) -> GpuReport:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from azray_lab.accelerators import Host
-from azray_lab.accelerators.devices import Device
+from azray_lab.accelerators.devices import Device, Reason
 from azray_lab.hardware import GpuReport, Holder, reading
 from azray_lab.hardware.report import GpuRow, row_of
 from azray_lab.widgets.display import _key
@@ -49,6 +49,13 @@ def test_each_device_has_its_line_and_what_is_unknown_has_none(report: GpuReport
         assert held["rows"][0][:3] == ["head", "actor <b>Trainer</b>", "0.5"]
     finally:
         chart.close()
+
+
+def test_a_thousand_nodes_without_a_gpu_have_one_reason():
+    """The chart says once what all nodes have in common, as the report does."""
+    reasons: dict[str, tuple[Reason, ...]] = {f"worker-{number}": (reading.NO_GPU,) for number in range(1000)}
+    document = GpuSource(GpuReport("many", reasons=reasons)).document()
+    assert document["reasons"] == ["worker-0, worker-1, worker-2, worker-3 and 996 more: Ray was told of no GPU here"]
 
 
 def test_a_cluster_that_is_gone_is_told_and_the_last_numbers_stay(report: GpuReport, until: Until):
