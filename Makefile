@@ -11,6 +11,8 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 ARGS ?=
+# Two processes; tests/conftest.py says which tests follow each other. ARGS="-n 0" is one process, for a debugger.
+TWO := -n 2 --dist loadgroup
 INSTALL ?= bash scripts/install.sh
 export RAY_USAGE_STATS_ENABLED := 0
 export NO_MKDOCS_2_WARNING := 1
@@ -32,10 +34,10 @@ demo: $(LAB) $(AZURITE) ## Executes the quickstart notebook on a real cluster; r
 	@$(BIN)/python scripts/demo.py $(ARGS)
 
 test: $(DEV) $(SERVERS) $(TORCH) ## Runs all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(TWO) $(ARGS)
 
 test-fast: $(DEV) $(AZURITE) ## Runs the tests that need no cluster, no browser and little time
-	@$(BIN)/python -m pytest -m "not (slow or ray or browser or gpu)" $(ARGS)
+	@$(BIN)/python -m pytest $(TWO) -m "not (slow or ray or browser or gpu)" $(ARGS)
 
 lab: $(LAB) $(AZURITE) ## Opens JupyterLab with the tutorials
 	@$(BIN)/jupyter lab notebooks/01_quickstart.ipynb

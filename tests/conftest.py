@@ -131,8 +131,22 @@ def chromium(require: Callable[..., None]) -> str:
     return str(found)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what is marked `gpu` or `root` where there is none; fixtures see to the other parts."""
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Says which tests follow each other on one worker; skips what is marked `gpu` or `root` where there is none."""
+    if hasattr(config, "workerinput"):
+        _group(items)
+    _skip_what_is_absent(items)
+
+
+def _group(items: list[pytest.Item]) -> None:
+    """A module stays on one worker, for its fixtures; and two clusters at once are too much for two cores."""
+    heavy = {item.path for item in items if any(map(item.get_closest_marker, ("ray", "browser")))}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("clusters" if item.path in heavy else item.path.as_posix()))
+
+
+def _skip_what_is_absent(items: list[pytest.Item]) -> None:
     absent = {}
     found = detect()
     if not schedulable(found.devices):
@@ -179,12 +193,19 @@ def _fail_if_required(report: Any, marks: set[str]) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the session when a process that a test started is still there, and ends it."""
-    if not _root.name:
-        return  # the controller again
-    left = _end(_wait_until_gone(SESSION, _root.name))
+    left = session.config.stash.setdefault(_LEFT, [])
+    if _root.name:  # pytest-xdist's controller has none, and knows from its workers
+        left += _end(_wait_until_gone(SESSION, _root.name))
     if left:
-        session.config.stash[_LEFT] = left
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left"] = left
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes over what a worker of pytest-xdist has found."""
+    node.config.stash.setdefault(_LEFT, []).extend(getattr(node, "workeroutput", {}).get("left", []))
 
 
 _LEFT = pytest.StashKey[list[str]]()

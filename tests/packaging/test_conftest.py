@@ -19,12 +19,12 @@ def run(tmp_path: Path) -> Run:
     """Runs pytest on one test file with a copy of the conftest, outside of this project."""
     quick = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
-    def go(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def go(body: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         conftest = CONFTEST.read_text(encoding="utf-8").replace("GRACE_SECONDS = 10.0", "GRACE_SECONDS = 0.5")
         (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
         (tmp_path / "test_it.py").write_text("import os, subprocess, sys, pytest\n" + body, encoding="utf-8")
         (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = browser: b\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, str(tmp_path)]
         return subprocess.run(
             command, cwd=tmp_path, env={**quick, **environment}, capture_output=True, text=True, check=False
         )
@@ -97,9 +97,12 @@ def test_leak():
     assert "sleep 300.5" in done.stdout
 
 
-def test_any_process_left_behind_fails_the_session(run: Run) -> None:
-    """Whatever else a test started must be gone at the end of the session."""
-    done = run('def test_leak():\n    subprocess.Popen(["sleep", "300.25"], start_new_session=True)\n')
+@pytest.mark.parametrize("arguments", [[], ["-p", "xdist.plugin", "-n", "2"]], ids=["one process", "two processes"])
+def test_any_process_left_behind_fails_the_session(run: Run, arguments: list[str]) -> None:
+    """Whatever else a test started must be gone at the end of the session; pytest-xdist's workers tell of it too."""
+    body = 'def test_leak():\n    subprocess.Popen(["sleep", "300.25"], start_new_session=True)\n'
+    done = run(body, *arguments)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "1 passed" in done.stdout
     assert "processes left behind" in done.stdout
     assert "sleep 300.25" in done.stdout
