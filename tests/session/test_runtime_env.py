@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ from azray_lab.errors import CredentialError, UsageError
 from azray_lab.jobs import runner
 from azray_lab.storage.credentials import Identity, Tokens
 from azray_lab.storage.credentials.sealing import seal, unseal
+from azray_lab.testing.blob_server import run_blob_server
 from azray_lab.testing.entra import run_entra
 from azray_lab.workers.relay import Relay
 
@@ -161,6 +165,12 @@ def _read() -> bytes:
     return content
 
 
+def _environment() -> dict[str, str]:
+    """What a worker has in its environment, now and since it began."""
+    began = Path("/proc/self/environ").read_text(encoding="utf-8", errors="replace")
+    return {**os.environ, "began": began}
+
+
 def _check() -> str:
     """Why the credentials of this worker open nothing."""
     import azray_lab
@@ -235,21 +245,21 @@ class TestOnACluster:
 
     pytestmark = _slow
 
-    def test_tasks_trials_and_train_workers_read_a_private_container(
-        self, cluster: Cluster, azurite: Azurite, connected: Any, tmp_path: Path
-    ):
-        """A task, a Tune trial and a Train worker open it with a key that Ray's records do not have."""
+    def test_tasks_read_a_private_container(self, cluster: Cluster, azurite: Azurite, connected: Any):
+        """They have a signature; Ray's records have neither that nor the key, and their environment has no key."""
         ray = connected(credentials=_key(azurite), secrets={"OTHER_TOKEN": _OTHER})
         assert ray.get(ray.remote(_read).remote()) == _CONTENT
-        assert ray.get(ray.remote(lambda: os.environ["OTHER_TOKEN"]).remote()) == _OTHER
-        assert _trial(ray, tmp_path) == _CONTENT.decode()
-        assert _train(tmp_path) == _CONTENT.decode()
-        assert _leaks(cluster, azurite.key, _OTHER) == []
+        found = ray.get(ray.remote(_environment).remote())
+        assert found["OTHER_TOKEN"] == _OTHER
+        assert found["AZURE_STORAGE_AUTH_MODE"] == "sas"
+        assert azurite.key not in "".join(found.values())
+        (signed,) = urllib.parse.parse_qs(found["AZURE_STORAGE_SAS_TOKEN"])["sig"]
+        assert _leaks(cluster, azurite.key, _OTHER, signed, urllib.parse.quote_plus(signed)) == []
 
-    def test_ray_data_train_and_tune_keep_their_files_in_blobs(
+    def test_ray_data_and_tune_keep_their_files_in_blobs(
         self, cluster: Cluster, azurite: Azurite, connected: Any, monkeypatch: pytest.MonkeyPatch
     ):
-        """A data set written and read by tasks; Train's checkpoints, uploaded behind it; a trial that resumes."""
+        """A data set written and read by tasks; a trial that resumes, reads with the credential, and keeps the last."""
         ray = connected(credentials=_key(azurite))
         for name, value in _key(azurite).items():
             monkeypatch.setenv(name, value)
@@ -258,12 +268,28 @@ class TestOnACluster:
         ray.data.range(100, override_num_blocks=4).write_parquet("ray/set", filesystem=files)
         assert len(files.find("ray/set")) >= 1
         assert ray.data.read_parquet("ray/set", filesystem=files).sum("id") == 4950
-        assert _trained(azray_lab.checkpoints("az://ray/train")) == ("epoch 2", 2)
-        assert _tuned(azray_lab.checkpoints("az://ray/tune", keep=1)) == "step 1"
+        result = _tuned(azray_lab.checkpoints("az://ray/tune", keep=1))
+        assert (result.metrics["found"], result.metrics["content"]) == ("step 1", _CONTENT.decode())
+        with result.checkpoint.as_directory() as folder:
+            assert (Path(folder) / "state").read_text() == "step 3"
+        assert [files.cat_file(name) for name in files.find("ray/tune/run") if name.endswith("/state")] == [b"step 3"]
         # Tune pickles what a run is made of, here and into the storage.
         assert _leaks(cluster, azurite.key) == []
         contents: dict[str, bytes] = files.cat("ray", recursive=True)
         assert [name for name, content in contents.items() if azurite.key.encode() in content] == []
+
+    def test_checkpoints_of_train_are_uploaded_behind_it(self, azurite: Azurite, connected: Any):
+        """Training goes on; whole or not at all; the last two stay; a worker that lost everything resumes from them."""
+        with run_blob_server() as server:
+            server.seed("ray")
+            place = azray_lab.checkpoints("az://ray/train", environ=server.environment())
+            connected(credentials=_key(azurite))
+            result = _trained(place, server.endpoint.rpartition("/")[0])
+            assert result.metrics == {"epoch": 2, "found": "epoch 1epoch 1", "content": _CONTENT.decode()}
+            assert [metrics["epoch"] for _, metrics in result.best_checkpoints] == [1, 2]
+            with result.checkpoint.as_directory() as folder:
+                assert (Path(folder) / "two.txt").read_text() == "epoch 2"
+            assert [place._files.cat_file(name) for name in _texts(place)] == [b"epoch 1"] * 2 + [b"epoch 2"] * 2
 
     def test_an_identitys_secret_stays_out_of_the_workers(
         self, cluster: Cluster, entra: Entra, connected: Any, monkeypatch: pytest.MonkeyPatch
@@ -348,61 +374,72 @@ class TestOnACluster:
         assert _leaks(cluster, _OTHER, azurite.key) == []
 
 
-def _trial(ray: Any, folder: Path) -> str:
-    """What one Tune trial read."""
-    del ray
-    from ray import tune
+def _trained(place: Checkpoints, steering: str) -> Any:
+    """The result of a training of three epochs, whose worker is killed while its third checkpoint is uploaded.
 
-    read = _read
-
-    def trainable(_config: dict[str, Any]) -> None:
-        tune.report({"content": read().decode()})
-
-    tuner = tune.Tuner(trainable, run_config=tune.RunConfig(storage_path=str(folder), verbose=0, name="tune"))
-    return str((tuner.fit()[0].metrics or {})["content"])
-
-
-def _train(folder: Path) -> str:
-    """What a Train worker read."""
+    The service takes no checkpoint's second file until the worker says so, who has gone on then.
+    """
     from ray import train
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     read = _read
 
     def loop() -> None:
-        with tempfile.TemporaryDirectory() as empty:  # metrics are kept with a checkpoint only
-            train.report({"content": read().decode()}, checkpoint=train.Checkpoint(empty))
+        first, found = 0, ""
+        if (begun := train.get_checkpoint()) is not None:
+            with begun.as_directory() as folder:
+                found = (Path(folder) / "one.txt").read_text() + (Path(folder) / "two.txt").read_text()
+            first = int(found[-1]) + 1
+        for epoch in range(first, 3):
+            mine = Path(tempfile.mkdtemp())
+            for name in ("one.txt", "two.txt"):
+                (mine / name).write_text(f"epoch {epoch}")
+            there, known = _texts(place), train.get_checkpoint()
+            _steer(steering, "faults", [{"path": "two.txt?comp=block&", "status": 503, "code": "ServerBusy"}])
+            place.report({"epoch": epoch, "found": found, "content": read().decode()}, mine)
+            _wait_for(lambda: _steer(steering, "counts").get("PUT block", 0) >= 2)
+            # Both files are on their way, the report is back, and nobody sees anything of it.
+            assert (_texts(place), train.get_checkpoint()) == (there, known)
+            if epoch == 2 and not found:
+                shutil.rmtree(mine)
+                os.kill(os.getpid(), signal.SIGKILL)
+            _steer(steering, "faults", [])
+            train.get_all_reported_checkpoints()  # waits for it
 
-    trainer = DataParallelTrainer(
-        loop,
-        scaling_config=train.ScalingConfig(num_workers=1),
-        run_config=train.RunConfig(storage_path=str(folder), name="train"),
+    config = train.RunConfig(
+        name="run",
+        checkpoint_config=train.CheckpointConfig(num_to_keep=2),
+        failure_config=train.FailureConfig(max_failures=1),
+        **place.run_options(),
     )
-    return str((trainer.fit().metrics or {})["content"])
+    return DataParallelTrainer(loop, scaling_config=train.ScalingConfig(num_workers=1), run_config=config).fit()
 
 
-def _trained(place: Checkpoints) -> tuple[str, int]:
-    """Trains three epochs, each with a checkpoint; the last one's content as read from the run, and how many stay."""
-    from ray import train
-    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
-
-    def loop() -> None:
-        for epoch in range(3):
-            folder = tempfile.mkdtemp()
-            (Path(folder) / "model.txt").write_text(f"epoch {epoch}")
-            place.report({"epoch": epoch}, folder)
-
-    kept = train.CheckpointConfig(num_to_keep=2)
-    config = train.RunConfig(name="run", checkpoint_config=kept, **place.run_options())
-    result = DataParallelTrainer(loop, scaling_config=train.ScalingConfig(num_workers=1), run_config=config).fit()
-    assert result.checkpoint is not None
-    with result.checkpoint.as_directory() as folder:
-        return (Path(folder) / "model.txt").read_text(), len(result.best_checkpoints or [])
+def _texts(place: Checkpoints) -> list[str]:
+    """The files of checkpoints that anybody can see in the storage."""
+    return [name for name in place._files.find(f"{place.path}/run") if name.endswith(".txt")]
 
 
-def _tuned(place: Checkpoints) -> str:
-    """A trial that fails once after its first checkpoint, and what it finds in it when it is started again."""
+def _steer(steering: str, what: str, rules: list[dict[str, Any]] | None = None) -> Any:
+    """Has the Blob server fail, or asks it what it was asked."""
+    data = None if rules is None else json.dumps(rules).encode()
+    request = urllib.request.Request(f"{steering}/-/{what}", data, method="GET" if data is None else "PUT")  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - the same
+        return json.loads(answer.read() or "null")
+
+
+def _wait_for(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not check():
+        assert time.monotonic() < deadline, "waited 120 s"
+        time.sleep(0.05)
+
+
+def _tuned(place: Checkpoints) -> Any:
+    """The result of a trial that fails once after its first checkpoint; then it reports two to Tune itself."""
     from ray import tune
+
+    read = _read
 
     def trainable(_config: dict[str, Any]) -> None:
         own = place.child(tune.get_context().get_trial_name())
@@ -413,8 +450,18 @@ def _tuned(place: Checkpoints) -> str:
                     (target / "state").write_text("step 1")
                 own.wait()
                 raise RuntimeError("the node is gone")
-            tune.report({"found": (Path(folder) / "back" / "state").read_text()})
+            found = {"found": (Path(folder) / "back" / "state").read_text(), "content": read().decode()}
+            for step in (2, 3):
+                mine = Path(folder) / f"step-{step}"
+                mine.mkdir()
+                (mine / "state").write_text(f"step {step}")
+                tune.report({"step": step, **found}, checkpoint=tune.Checkpoint(str(mine)))
 
-    failures = tune.FailureConfig(max_failures=1)
-    config = tune.RunConfig(name="run", failure_config=failures, verbose=0, **place.run_options())
-    return str((tune.Tuner(trainable, run_config=config).fit()[0].metrics or {})["found"])
+    config = tune.RunConfig(
+        name="run",
+        failure_config=tune.FailureConfig(max_failures=1),
+        checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+        verbose=0,
+        **place.run_options(),
+    )
+    return tune.Tuner(trainable, run_config=config).fit()[0]
