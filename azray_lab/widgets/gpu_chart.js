@@ -64,7 +64,7 @@ class GpuChart {
   grid(columns) {
     const body = make("tbody"), caption = this.say("gpus.report");
     const head = columns.map((column) => make("th", { scope: "col" }, column));
-    const node = make("div", { class: "az-scroll", tabindex: "0", role: "region", "aria-label": `${caption}: ${columns.join(", ")}` },
+    const node = make("div", { class: "az-scroll", tabindex: "0", role: "group", "aria-label": `${caption}: ${columns.join(", ")}` },
       make("table", { class: "az-table" }, make("caption", { class: "az-unseen" }, caption), make("thead", {}, make("tr", {}, ...head)), body));
     node._body = body;
     return node;

@@ -222,7 +222,7 @@ function table(name, caption, columns, say) {
   const head = columns.map((column) => make("th", { scope: "col", "data-column": column }, say(`column.${column}`)));
   const node = make("table", { class: `az-table ${name}` },
     make("caption", { class: "az-unseen" }, caption), make("thead", {}, make("tr", {}, ...head)), body);
-  const scroll = make("div", { class: "az-scroll", tabindex: "0", role: "region", "aria-label": caption }, node);
+  const scroll = make("div", { class: "az-scroll", tabindex: "0", role: "group", "aria-label": caption }, node);
   const frame = make("div", {}, scroll, make("p", { class: "az-left-out", "data-table": name, hidden: true }));
   return { frame, node, body, head };
 }
