@@ -184,12 +184,16 @@ class Feed:
         with self._wake:
             channel.changed, channel.shown = False, time.monotonic()
             listeners = tuple(channel.listeners)
-        document = channel.source.document()
+        try:
+            document = channel.source.document()
+        except Exception as error:  # noqa: BLE001 - as below: a bug, or a translation that lacks a field
+            _cannot_show(error)
+            return
         for listener in listeners:
             try:
                 listener(document)
             except Exception as error:  # noqa: BLE001 - one card whose front end is gone must not end the others
-                quiet.keep(say("feed.show", error=f"{type(error).__name__}: {error}"))
+                _cannot_show(error)
 
 
 def _read(source: Source) -> bool:
@@ -199,6 +203,10 @@ def _read(source: Source) -> bool:
     except Exception as error:  # noqa: BLE001 - told in the dashboard
         quiet.keep(say("feed.read", error=f"{type(error).__name__}: {error}"))
         return False
+
+
+def _cannot_show(error: Exception) -> None:
+    quiet.keep(say("feed.show", error=f"{type(error).__name__}: {error}"))
 
 
 class _Quiet(logging.Filter):

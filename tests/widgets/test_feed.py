@@ -12,6 +12,7 @@ import pytest
 
 from azray_lab.widgets import feed as feeding
 from azray_lab.widgets.feed import Feed, quiet
+from azray_lab.widgets.texts import fill
 
 Until = Callable[[Callable[[], Any], str], Any]
 
@@ -133,6 +134,22 @@ def test_a_card_that_cannot_be_shown_does_not_end_the_others(feed, until: Until)
     assert any("front end of this test" in said for said in quiet.said)
     feed.close("a", broken)
     feed.close("a", got.append)
+
+
+def test_a_source_that_cannot_say_what_it_knows_does_not_end_the_others(feed, until: Until):
+    """A translation that names a field which is not there: told of, and the cards of other clusters go on."""
+
+    class Broken(Counter):
+        def document(self) -> dict[str, Any]:
+            return {"said": fill({"said": "{wrong} of this test"}, "said", name="a")}
+
+    got: list[Any] = []
+    feed.open("a", Broken, got.append)
+    until(lambda: any("KeyError: 'wrong'" in said for said in quiet.said), "the word of it")
+    feed.open("b", Counter, got.append)
+    until(lambda: got, "the other card's document")
+    feed.close("a", got.append)
+    feed.close("b", got.append)
 
 
 def test_what_our_threads_log_reaches_no_cell(capsys):
