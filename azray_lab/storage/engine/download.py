@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING
 
 from azray_lab.errors import BlobNotFoundError
@@ -13,9 +14,11 @@ from azray_lab.storage.engine.landing import Landing
 from azray_lab.storage.engine.model import Entry, MiB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from azray_lab.storage.engine.engine import Engine
+    from azray_lab.storage.engine.model import Block
 
 _RANGE = 4 * MiB
 
@@ -26,36 +29,44 @@ def download(
     """See `Engine.get_file`."""
     try:
         with whole_files.hold(_RANGE):
-            first = engine.read(container, name, 0, _RANGE, check=check)
+            first = engine.begin(container, name, 0, _RANGE, check=check)
     except BlobNotFoundError as error:
         if error.facts.get("code") == "ContainerNotFound":
             raise
         return None
     landing = Landing(path)
+    size, etag = first.size, first.etag
     try:
-        landing.begin(first.size)
-        landing.write(0, first.data, first.checksum)
-        size, rest = first.size, range(_RANGE, first.size, _RANGE)
-        part = functools.partial(fetch, engine, (container, name, first.etag), landing, size=size, check=check)
-        first = first._replace(data=b"")
-        with whole_files.hold(_RANGE * len(rest)):
-            for _ in fly(Job(functools.partial(part, offset), _RANGE) for offset in rest):
-                pass
+        landing.begin(size)
+        begun = functools.partial(_land, landing, 0, first.body)
+        del first  # what the job has done with goes
+        part = functools.partial(_fetch, engine, (container, name, etag), landing, size=size, check=check)
+        rest = (Job(functools.partial(part, offset), _RANGE) for offset in range(_RANGE, size, _RANGE))
+        with whole_files.hold(size):
+            if size <= _RANGE:
+                begun()
+            else:
+                for _ in fly(itertools.chain([Job(begun, _RANGE)], rest)):
+                    pass
         compare(engine, container, name, landing, check)
         landing.finish(durable=durable)
     finally:
         landing.discard()
-    return Entry("blob", name, first.size, first.etag)
+    return Entry("blob", name, size, etag)
 
 
-def fetch(
+def _fetch(
     engine: Engine, version: tuple[str, str, str], landing: Landing, offset: int, *, size: int, check: Check
-) -> int:
-    """One range of `version` (container, name, ETag) into the file; how many bytes it had."""
+) -> None:
     container, name, etag = version
-    block = engine.read(container, name, offset, min(offset + _RANGE, size), etag, check=check)
+    end = min(offset + _RANGE, size)
+    _land(landing, offset, functools.partial(engine.read, container, name, offset, end, etag, check=check))
+
+
+def _land(landing: Landing, offset: int, read: Callable[[], Block]) -> None:
+    """One range into the file."""
+    block = read()
     landing.write(offset, block.data, block.checksum)
-    return len(block.data)
 
 
 def compare(engine: Engine, container: str, name: str, landing: Landing, check: Check) -> None:

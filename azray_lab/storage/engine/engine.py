@@ -22,7 +22,7 @@ from azray_lab.storage.engine import faults
 from azray_lab.storage.engine.checksums import MD5, Check, chosen
 from azray_lab.storage.engine.fast import Fast, Unable
 from azray_lab.storage.engine.flights import Job, fly
-from azray_lab.storage.engine.model import Block, Entry, MiB
+from azray_lab.storage.engine.model import Begun, Block, Entry, MiB
 from azray_lab.storage.engine.upload import Upload, type_of
 from azray_lab.storage.engine.wire import Wire
 
@@ -60,26 +60,45 @@ class Engine:
 
         `etag`: only of that version, else StorageError. `check`: with a checksum of the bytes (ranges up to 4 MiB).
         """
+        return self.begin(container, name, start, end, etag, check=check).body()
+
+    def begin(
+        self, container: str, name: str, start: int = 0, end: int = RANGE, etag: str = "", *, check: Check = False
+    ) -> Begun:
+        """The same, once size and version are known: the other ranges can be asked for while the first one comes."""
         if end <= start:
-            return Block(b"", 0, etag)
+            return Begun(0, etag, lambda: Block(b"", 0, etag))
+        exact = functools.partial(self._exact, place=(container, name), start=start, end=end)
         if not check and self._fast.can(name):
             self._ready()
             try:
-                return self._exact(self._fast.read(container, name, start, end, etag), name, start, end, container)
+                begun = self._fast.begin(container, name, start, end, etag)
             except Unable as why:
-                if why.throttled:
-                    self.wire.pauses.after(0)
-        block = self.wire.read(container, name, start, end, etag, check=check)
-        return self._exact(block, name, start, end, container)
+                self._wait(why)
+            else:
+                return begun._replace(body=lambda: exact(self._body(begun, (container, name), start, end)))
+        block = exact(self.wire.read(container, name, start, end, etag, check=check))
+        return Begun(block.size, block.etag, lambda: block)
+
+    def _body(self, begun: Begun, place: tuple[str, str], start: int, end: int) -> Block:
+        try:
+            return begun.body()
+        except Unable as why:
+            self._wait(why)
+            return self.wire.read(*place, start, end, begun.etag)
+
+    def _wait(self, why: Unable) -> None:
+        if why.throttled:
+            self.wire.pauses.after(0)
 
     def _ready(self) -> None:
         self.wire.pauses.before()
         self.wire.connections.resolve()
 
-    def _exact(self, block: Block, name: str, start: int, end: int, container: str) -> Block:
+    def _exact(self, block: Block, place: tuple[str, str], start: int, end: int) -> Block:
         if len(block.data) != max(min(end, block.size) - start, 0):
             raise StorageError(
-                f"{self.wire.place(container, name)} arrived cut short",
+                f"{self.wire.place(*place)} arrived cut short",
                 cause=f"{len(block.data)} bytes of {min(end, block.size) - start}",
                 next_step="copy it again",
             )
@@ -90,19 +109,18 @@ class Engine:
     ) -> bytes:
         """The bytes of a blob, or of a range of it, all of one version; ranges of 4 MiB in parallel."""
         stop = start + RANGE if end is None else min(end, start + RANGE)
-        first = self.read(container, name, start, stop, etag, check=check)
+        first = self.begin(container, name, start, stop, etag, check=check)
         end = first.size if end is None else min(end, first.size)
-        if start + len(first.data) >= end:
-            return bytes(first.data)
+        if end <= stop:
+            return bytes(first.body().data)
         whole = bytearray(end - start)
-        whole[: len(first.data)] = first.data
-        offsets = range(start + RANGE, end, RANGE)
 
         def part(offset: int) -> None:
-            data = self.read(container, name, offset, min(offset + RANGE, end), first.etag, check=check).data
+            again = functools.partial(self.read, container, name, offset, min(offset + RANGE, end), first.etag)
+            data = (first.body() if offset == start else again(check=check)).data
             whole[offset - start : offset - start + len(data)] = data
 
-        for _ in fly(Job(functools.partial(part, offset), RANGE) for offset in offsets):
+        for _ in fly(Job(functools.partial(part, offset), RANGE) for offset in range(start, end, RANGE)):
             pass
         return bytes(whole)
 
@@ -127,7 +145,8 @@ class Engine:
     ) -> Entry | None:
         """The blob as the file `path`, which appears when it is complete; None, and no file, when there is none.
 
-        The first request brings the first 4 MiB, the size and the version; the rest comes in ranges, 28 at a time.
+        The first request brings the first 4 MiB, and its head size and version; then the rest is asked for in ranges,
+        28 at a time.
         `check` is `md5` (or True) or `crc64`: each range as it comes, and then what lies on the disk; MD5 also compares
         the whole with the one that is kept with the blob, if there is one. `durable`: waits for the disk.
         """
@@ -185,8 +204,7 @@ class Engine:
             try:
                 return self._fast.put(container, name, data, kind)
             except Unable as why:
-                if why.throttled:
-                    self.wire.pauses.after(0)
+                self._wait(why)
         upload = self.upload(container, name, content_type=kind, metadata=metadata, overwrite=overwrite, check=check)
         if len(view) <= BLOCK:
             return upload.whole(view)

@@ -6,15 +6,18 @@ knows why. So obstore never retries here, and none of its errors is ever shown.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.storage.engine.connections import CONNECT_SECONDS, SILENT_SECONDS, own_certificates
-from azray_lab.storage.engine.model import API_VERSION, Block, Entry
+from azray_lab.storage.engine.model import API_VERSION, Begun, Block, Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from azray_lab.storage.engine.signing import Signer
 
 # obstore cannot say the others, or reads another blob for them: `/x` as `x`, `x/` as `x`, `a\b`, `a//b`, controls.
@@ -46,21 +49,23 @@ class Fast:
         """Whether obstore can say this blob's name, in this process: after a fork it hangs."""
         return not _forked and _SAYS.fullmatch(name) is not None
 
-    def read(self, container: str, name: str, start: int, end: int, etag: str = "") -> Block:
-        """As `Wire.read`; `data` is a buffer, which is not copied."""
+    def begin(self, container: str, name: str, start: int, end: int, etag: str = "") -> Begun:
+        """As `Wire.read`, once the answer's head is there; `body` waits for the bytes, a buffer that is not copied."""
         import obstore
 
         store = self._store(container)
         options: Any = {"range": (start, end)}
         if etag:
             options["if_match"] = etag
-        try:
+        with self._translated(container, store):
             found = obstore.get(store, name, options=options)
-            meta = found.meta
-            return Block(found.bytes(), meta["size"], meta["e_tag"] or "")
-        except (obstore.exceptions.BaseError, FileNotFoundError) as error:
-            self._forget(container, store, error)
-            raise _unable(error) from error
+            size, version = found.meta["size"], found.meta["e_tag"] or ""
+
+        def body() -> Block:
+            with self._translated(container, store):
+                return Block(found.bytes(), size, version)
+
+        return Begun(size, version, body)
 
     def put(self, container: str, name: str, data: Any, content_type: str) -> Entry:
         """As `Wire.put`."""
@@ -68,12 +73,19 @@ class Fast:
 
         store = self._store(container)
         attributes: Any = {"Content-Type": content_type}
-        try:
+        with self._translated(container, store):
             done = obstore.put(store, name, data, attributes=attributes, use_multipart=False)
+        return Entry("blob", name, len(data), done["e_tag"] or "")
+
+    @contextlib.contextmanager
+    def _translated(self, container: str, store: Any) -> Iterator[None]:
+        import obstore
+
+        try:
+            yield
         except (obstore.exceptions.BaseError, FileNotFoundError) as error:
             self._forget(container, store, error)
             raise _unable(error) from error
-        return Entry("blob", name, len(data), done["e_tag"] or "")
 
     def _store(self, container: str) -> Any:
         if (store := self._stores.get(container)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Literal, NamedTuple
 
@@ -62,6 +63,14 @@ class Block(NamedTuple):
     size: int
     etag: str
     checksum: str = ""
+
+
+class Begun(NamedTuple):
+    """A read whose answer has begun: the blob's size and version are known, `body()` waits for its bytes."""
+
+    size: int
+    etag: str
+    body: Callable[[], Block]
 
 
 def http_now() -> str:
