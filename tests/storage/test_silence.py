@@ -57,7 +57,7 @@ def _below(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("sent", [0, 1, 3 * _MiB], ids=["no-head", "one-byte", "half-of-it"])
 def test_a_download_that_falls_silent(server: BlobServer, engine: Engine, sent: int, tmp_path: Path):
-    """Before the head or in a body: each range is asked for by obstore and twice by ourselves, then an error; no file."""
+    """Before the head or in a body: each range is asked for three times, first by obstore; then an error, no file."""
     server.faults({"method": "GET", "hang": sent})
     with pytest.raises(StorageError, match=r"does not answer: it said nothing for 0\.25 s\. Next: check the addr"):
         engine.get_file("data", "large", tmp_path / "new" / "x")
