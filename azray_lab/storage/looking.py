@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import os
@@ -183,10 +184,20 @@ def _folder(path: str) -> Info:
 
 def _file(container: str, entry: Entry) -> Info:
     info: Info = {"name": f"{container}/{entry.name}", "size": entry.size, "type": "file", "etag": entry.etag}
-    info |= {"last_modified": entry.modified, "metadata": entry.metadata or None}
-    created = entry.fact("x-ms-creation-time")
-    if created:
-        from azray_lab.storage.engine.model import http_date
+    info |= {"last_modified": entry.modified, "metadata": None}
+    return info | _details(entry) if entry.facts else info
 
-        info["creation_time"] = http_date(created)
-    return info
+
+def _details(entry: Entry) -> Info:
+    """What a look at one blob tells and a listing does not, in adlfs's words."""
+    from azure.storage.blob import ContentSettings
+
+    from azray_lab.storage.engine.model import http_date
+
+    facts = dict(entry.facts)
+    names = ("content_type", "content_encoding", "content_language", "content_disposition", "cache_control")
+    given: dict[str, Any] = {name: facts.get(name.replace("_", "-")) for name in names}
+    if md5 := facts.get("content-md5"):
+        given["content_md5"] = bytearray(base64.b64decode(md5))
+    created = http_date(facts.get("x-ms-creation-time", ""))
+    return {"creation_time": created, "metadata": entry.metadata, "content_settings": ContentSettings(**given)}

@@ -80,14 +80,19 @@ def test_fsspec_opens_urls_with_nothing_but_the_environment(files: AbstractFileS
 
 
 def test_az_and_abfs_can_be_taken_over(files: AbstractFileSystem, monkeypatch: pytest.MonkeyPatch):
-    """Only when asked for; then pandas reads `az://` through it."""
+    """Only when asked for; then pandas reads and writes all three through it, and URLs that name the account work."""
     known = sys.modules["fsspec.registry"]._registry
-    monkeypatch.delitem(known, "az", raising=False)
-    assert not issubclass(fsspec.get_filesystem_class("az"), BlobFileSystem)
-    take_over("az")
-    files.pipe_file("data/over.csv", b"a,b\n1,2\n")
-    assert isinstance(fsspec.core.url_to_fs("az://data/over.csv")[0], BlobFileSystem)
-    assert pd.read_csv("az://data/over.csv").to_dict("list") == {"a": [1], "b": [2]}
+    frame = pd.DataFrame({"a": [1], "b": [2]})
+    address = files.account.endpoint.partition("://")[2]
+    for protocol in ("az", "abfs", "abfss"):
+        monkeypatch.delitem(known, protocol, raising=False)
+        assert not issubclass(fsspec.get_filesystem_class(protocol), BlobFileSystem)
+        take_over(protocol)
+        frame.to_csv(f"{protocol}://data/{protocol}.csv", index=False)
+        assert files.exists(f"data/{protocol}.csv")
+        opened, path = fsspec.core.url_to_fs(f"{protocol}://data@{address}/{protocol}.csv")
+        assert (type(opened), path) == (BlobFileSystem, f"data/{protocol}.csv")
+        assert pd.read_csv(f"{protocol}://data@{address}/{protocol}.csv").equals(frame)
 
 
 def test_pandas_writes_and_reads(files: AbstractFileSystem):
@@ -139,6 +144,11 @@ def test_a_thousand_row_groups_cost_no_more_requests_than_ranges(on_counted: Abs
     counts = counted.counts()
     # The footer is two reads; then one range for each row group.
     assert counts["GET"] <= _GROUPS + 2
+    assert _requests(counted) <= _GROUPS + 4
+    # All by pyarrow itself, as Ray Data reads.
+    counted.faults()
+    arrow = PyFileSystem(FSSpecHandler(on_counted))
+    assert pq.read_table("data/groups.parquet", columns=["b"], filesystem=arrow).num_rows == _GROUPS * rows
     assert _requests(counted) <= _GROUPS + 4
 
 
