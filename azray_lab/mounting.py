@@ -66,7 +66,9 @@ class Mount:
 
     def health(self) -> Health:
         """How it is now; costs a process, and at most five seconds when it does not answer."""
-        return _mounts(self._environ).health(self._record)
+        door = _mounts(self._environ)
+        # It may have been brought back since, with another process.
+        return door.health(door.records.get(self._record.path) or self._record)
 
     def unmount(self, *, wait: float = WAIT_SECONDS, lazy: bool = False) -> None:
         """Unmounts; see `azray_lab.unmount`."""

@@ -191,6 +191,37 @@ def test_a_killed_daemon_is_stale_and_is_mended(account: Any, real: Path):
         folder.unmount()
 
 
+def test_the_watchdog_brings_back_a_killed_daemon_and_keeps_what_it_had_not_written(account: Any, real: Path):
+    """A file is open when the process is killed: the folder is back without anybody's call, the half file is kept."""
+    from azray_lab.targets.base import Handle
+    from azray_lab.targets.local.mounts import Mender
+
+    account.pipe_file("data/killed/a", b"here")
+    folder = azray_lab.mount("az://data/killed", real / "m", profile="checkpoints")
+    code = "import sys; f=open(sys.argv[1],'wb',0); f.write(b'half'); print('open', flush=True); sys.stdin.read()"
+    writer = subprocess.Popen(
+        [sys.executable, "-I", "-c", code, str(folder.path / "weights")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
+        assert _child("import sys; print(open(sys.argv[1]).read())", str(folder.path / "a")) == "here"
+        first = folder.health().pid
+        psutil.Process(first).kill()
+        mender, handle = Mender(), Handle("c", "local", "user", {}, 0.0)  # the id of a mount's owner
+        _wait(lambda: mender.look(handle), "the watchdog to see it")
+        assert mender.at_work[str(folder.path)].wait(60) == 0
+        assert folder.health().state == "mounted"
+        assert folder.health().pid != first
+        assert _child("import sys; print(open(sys.argv[1]).read())", str(folder.path / "a")) == "here"
+    finally:
+        writer.communicate(timeout=30)
+        folder.unmount()
+    [kept] = azray_lab.mounting.unwritten(folder.path)
+    assert [(path.name, path.read_bytes()) for path in Path(kept.folder).iterdir()] == [("weights", b"half")]
+
+
 def test_a_stale_mount_of_somebody_is_cleared_by_a_new_one(account: Any, real: Path, azray_home: Path):
     """After a crash that lost our records, too, the same call mounts again."""
     account.pipe_file("data/stale/a", b"here")
