@@ -36,8 +36,10 @@ class Keeper:
         settings.export(asks["surroundings"])
         self._tokens = Tokens(Identity.of(asks["mode"], asks["variables"]))
 
-    def token(self, scope: str) -> tuple[str, int]:
-        """A token for `scope`, and when it ends (seconds since 1970)."""
+    def token(self, scope: str, refused: str = "") -> tuple[str, int]:
+        """A token for `scope`, another than the `refused` one where there is one, and when it ends (since 1970)."""
+        if refused:
+            self._tokens.refused(refused)
         found = self._tokens.get_token(scope)
         return str(found.token), int(found.expires_on)
 
@@ -47,7 +49,7 @@ def name_of(sealed: str) -> str:
     return "azray-credentials-" + hashlib.sha256(sealed.encode()).hexdigest()[:12]
 
 
-def ask(sealed: str, scope: str) -> tuple[str, int]:
+def ask(sealed: str, scope: str, refused: str = "") -> tuple[str, int]:
     """A token from the keeper of `sealed`, which is made when there is none; CredentialError when it gets none."""
     import ray
     from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
@@ -56,7 +58,7 @@ def ask(sealed: str, scope: str) -> tuple[str, int]:
     deadline = 0.0
     while problem is None or time.monotonic() < deadline:
         try:
-            answer: Any = ray.get(_keeper(ray, sealed).token.remote(scope), timeout=_ANSWER_SECONDS)
+            answer: Any = ray.get(_keeper(ray, sealed).token.remote(scope, refused), timeout=_ANSWER_SECONDS)
         except RayTaskError as error:
             if isinstance(error.cause, AzRayError):
                 raise error.cause from None

@@ -2,7 +2,8 @@
 
 It speaks what Azure's App Service speaks (`IDENTITY_ENDPOINT`, `IDENTITY_HEADER`, api-version 2019-08-01), which every
 Azure library understands: azure-identity in all languages, and with it fsspec, pyarrow and blobfuse2. The header keeps
-other users of the machine out. Tokens come from the keeper and are kept until 5 minutes before they end.
+other users of the machine out. Tokens come from the keeper and are kept until 5 minutes before they end, or until this
+process is told that the service refuses them.
 
 https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
 """
@@ -29,15 +30,24 @@ _MARGIN_SECONDS = 300.0
 class Relay:
     """Answers token requests of this process and its children.
 
-    `sealed` says whose tokens; `ask` gets one for it and a scope, with its end (seconds since 1970).
+    `sealed` says whose tokens; `ask` gets one for it and a scope, another than one that was refused, and its end
+    (seconds since 1970).
     """
 
-    def __init__(self, sealed: str, ask: Callable[[str, str], tuple[str, int]] = ask) -> None:
+    def __init__(self, sealed: str, ask: Callable[[str, str, str], tuple[str, int]] = ask) -> None:
         self._sealed = sealed
         self._ask = ask
         self._header = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[dict[str, Any], float]] = {}
+        self._refused: dict[str, str] = {}
+
+    def refused(self, token: str) -> None:
+        """Forgets `token`; who asks next gets another one, if there is one."""
+        with self._lock:
+            for resource in [one for one, (body, _) in self._kept.items() if body["access_token"] == token]:
+                del self._kept[resource]
+                self._refused[resource] = token
 
     def start(self) -> dict[str, str]:
         """Starts to answer, until the process ends; the variables that libraries find it by."""
@@ -69,7 +79,8 @@ class Relay:
             now = time.time()
             if now < renew:
                 return kept
-            token, ends = self._ask(self._sealed, f"{resource.removesuffix('/')}/.default")
+            refused = self._refused.pop(resource, "")
+            token, ends = self._ask(self._sealed, f"{resource.removesuffix('/')}/.default", refused)
             body = {"access_token": token, "expires_on": str(int(ends)), "resource": resource, "token_type": "Bearer"}
             self._kept[resource] = (body, ends - min(_MARGIN_SECONDS, (ends - now) / 2))
             return body

@@ -25,9 +25,12 @@ def set_up() -> None:
         settings.withdraw(_REPLACED)
     settings.export(variables)
     if "identity" in envelope:
+        from azray_lab.storage.credentials.tokens import on_refusal
         from azray_lab.workers.relay import Relay
 
-        settings.export(Relay(text).start())
+        relay = Relay(text)
+        on_refusal.append(relay.refused)
+        settings.export(relay.start())
     if hook := settings.variable(HOOK_VARIABLE):
         _named(hook)()
 

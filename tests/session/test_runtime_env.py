@@ -23,6 +23,7 @@ from azray_lab import jobs
 from azray_lab.errors import CredentialError, UsageError
 from azray_lab.jobs import runner
 from azray_lab.storage.credentials import Identity, Tokens
+from azray_lab.storage.credentials import tokens as tokens_module
 from azray_lab.storage.credentials.sealing import seal, unseal
 from azray_lab.testing.blob_server import run_blob_server
 from azray_lab.testing.entra import run_entra
@@ -93,19 +94,24 @@ def test_a_relay_gives_tokens_and_reasons_to_microsofts_library(monkeypatch: pyt
     """A token is asked for once; a refusal arrives as the error that it was; without the header nobody gets any."""
     asked = []
 
-    def ask(sealed: str, scope: str) -> tuple[str, int]:
-        asked.append((sealed, scope))
+    def ask(sealed: str, scope: str, refused: str) -> tuple[str, int]:
+        asked.append((sealed, scope, refused))
         if scope.startswith("https://vault"):
             raise CredentialError("app got no token", cause="the client secret is wrong", next_step="reset it", code=7)
-        return "the-token", int(time.time()) + 3600
+        return "another" if refused else "the-token", int(time.time()) + 3600
 
-    found = Relay("sealed", ask).start()
+    relay = Relay("sealed", ask)
+    monkeypatch.setattr(tokens_module, "on_refusal", [relay.refused])
+    found = relay.start()
     for name, value in found.items():
         monkeypatch.setenv(name, value)
     tokens = Tokens(Identity("managed_identity"))
     for credential in (tokens, Tokens(Identity("default")), tokens):
         assert credential.get_token("https://storage.azure.com/.default").token == "the-token"
-    assert asked == [("sealed", "https://storage.azure.com/.default")]
+    assert asked == [("sealed", "https://storage.azure.com/.default", "")]
+    assert tokens.refused("the-token")  # by the service: through the relay, too, comes another one
+    assert tokens.get_token("https://storage.azure.com/.default").token == "another"
+    assert asked[1:] == [("sealed", "https://storage.azure.com/.default", "the-token")]
     with pytest.raises(CredentialError) as caught:
         Tokens(Identity("managed_identity")).get_token("https://vault.azure.net/.default")
     assert str(caught.value) == "app got no token: the client secret is wrong. Next: reset it"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 SCOPE = "https://storage.azure.com/.default"
 """What a token for Blob storage is asked for."""
 
+on_refusal: list[Callable[[str], None]] = []
+"""Who else keeps tokens in this process, and is told of one that the service refused."""
+
 # As Azure's SDKs do: a token that ends within 5 minutes is renewed, so a request that starts now has time.
 _MARGIN_SECONDS = 300.0
 # After a failure nobody asks for so long: the first pause, doubled with each further failure up to the second. Many
@@ -112,6 +115,8 @@ class Tokens:
 
         For this reason a token is asked for anew at most once a minute.
         """
+        for tell in on_refusal:
+            tell(token)
         with self._lock:
             kept = next((one for one in self._kept.values() if one.token and one.token.token == token), None)
             if kept is None:  # another thread was faster
