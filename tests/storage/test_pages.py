@@ -61,6 +61,18 @@ def test_folders_of_all_kinds():
     assert kinds == [("folder", "a/"), ("folder", "b/"), ("folder", "c/"), ("blob", "directory")]
 
 
+def test_metadata_that_is_called_like_elements():
+    """Users may call metadata `Blob` or `Name`: a page of such blobs is read like any other, and so is a plain one."""
+    entry = "<Blob><Name>{0}</Name><Properties><Last-Modified>{1}</Last-Modified><Etag>{2}</Etag><Content-Length>7"
+    entry += "</Content-Length></Properties>{3}</Blob>"
+    date, odd = "Sat, 21 Nov 2026 03:01:00 GMT", "<Metadata><Blob>x</Blob><Name>y</Name></Metadata>"
+    for etag in ("0x1", '"0x1"', "&quot;0x1&quot;"):
+        for metadata in ("<Metadata />", odd):
+            items = "".join(entry.format(name, date, etag, metadata) for name in ("a", "b"))
+            found, _ = pages.blobs(_page(items), "az://data")
+            assert found == [Entry("blob", name, 7, '"0x1"', date) for name in ("a", "b")]
+
+
 _pieces = st.sampled_from(
     ["<Blob>", "</Blob>", "<Name>", "</Name>", "<BlobPrefix>", "x", "&lt;", "&", "<Content-Length>", "9", "\x00", "]]>",
      "<EnumerationResults>", "</EnumerationResults>", "<NextMarker>", "</NextMarker>", "<Container>"]
