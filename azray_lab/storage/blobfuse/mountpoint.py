@@ -1,4 +1,4 @@
-"""The folder at which something is to be mounted: made, found empty, taken away; and why it cannot come back."""
+"""The folder at which something is to be mounted: made, found empty, taken away; and why it cannot be mounted."""
 
 from __future__ import annotations
 
@@ -42,6 +42,23 @@ def unmake(path: str, *, made: bool) -> None:
     if made and not os.path.ismount(path):
         with contextlib.suppress(OSError):
             Path(path).rmdir()
+
+
+def check_dead(record: Record, state: str, reason: str) -> None:
+    """MountError for a mount that does not answer while its process lives: nobody ends that unasked."""
+    if state == "silent":
+        raise MountError(
+            f"{record.path} does not answer", cause=reason, path=record.path,
+            next_step=f"azray unmount {record.path} --lazy, which gives up what is not written",
+        )  # fmt: skip
+
+
+def taken(record: Record, by: str) -> MountError:
+    """The error for a folder at which something else is mounted."""
+    return MountError(
+        f"{record.uri} cannot be mounted at {record.path}", cause=f"{by} is mounted there",
+        next_step=f"azray unmount {record.path}, or give another folder", path=record.path,
+    )  # fmt: skip
 
 
 def signature_lost(record: Record) -> MountError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ from azray_lab.errors import AzRayError, MountError, UnsupportedError
 from azray_lab.spec import settings
 from azray_lab.storage.blobfuse import (
     capacity,
+    closing,
     copies,
     mountinfo,
     mountpoint,
@@ -118,19 +117,19 @@ class Mounts:
         state, reason = state_of(old, self._table) if old is not None else ("gone", "")
         if old is not None and state == "mounted":
             if not old.same(record):
-                raise self._taken(record, f"{old.uri} as {old.profile} by {old.engine}")
+                raise mountpoint.taken(record, f"{old.uri} as {old.profile} by {old.engine}")
             kept = old.but(owners=tuple(dict.fromkeys((*old.owners, *record.owners))), ending=False)
             self.records.folder(record.path).write(kept)
             return kept
         if old is not None:
-            self._check_dead(old, state, reason)
+            mountpoint.check_dead(old, state, reason)
             if state == "ending":
                 self._daemon(old).wait(operation, _ENDING_SECONDS)
             self._clear(old, operation, uri if str(uri) == old.uri else None)
         elif there is not None and there.blobfuse and self._dead(record.path):
             program.detach(record.path, self.environ)
         elif there is not None:
-            raise self._taken(record, f"a {there.kind} from {there.source}")
+            raise mountpoint.taken(record, f"a {there.kind} from {there.source}")
         return None
 
     def _undo(self, record: Record) -> None:
@@ -141,19 +140,6 @@ class Mounts:
         elif problem := copies.hide(record.path, self.environ, lazy=True, table=self._table):
             raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
         self.records.forget(record)
-
-    def _check_dead(self, record: Record, state: str, reason: str) -> None:
-        if state == "silent":
-            raise MountError(
-                f"{record.path} does not answer", cause=reason, path=record.path,
-                next_step=f"azray unmount {record.path} --lazy, which gives up what is not written",
-            )  # fmt: skip
-
-    def _taken(self, record: Record, by: str) -> MountError:
-        return MountError(
-            f"{record.uri} cannot be mounted at {record.path}", cause=f"{by} is mounted there",
-            next_step=f"azray unmount {record.path}, or give another folder", path=record.path,
-        )  # fmt: skip
 
     def _dead(self, path: str) -> bool:
         answer = probe.answers(path)
@@ -216,10 +202,10 @@ class Mounts:
             with operation.stage("unmount", path):
                 state, reason = state_of(record, self._table)
                 if not lazy:
-                    self._check_dead(record, state, reason)
+                    mountpoint.check_dead(record, state, reason)
                 if state == "mounted":
                     if not lazy:
-                        self._closed(path, operation, wait)
+                        closing.closed(path, operation, wait)
                     self._stop(record, operation, lazy=lazy)
                 elif state == "ending" and not lazy:
                     self._daemon(record).wait(operation, wait)
@@ -237,29 +223,9 @@ class Mounts:
             program.detach(path, self.environ)
             return
         if not lazy:
-            self._closed(path, operation, WAIT_SECONDS)
+            closing.closed(path, operation, WAIT_SECONDS)
         record = Record(uri="", path=path, profile="shared", engine="blobfuse2", created=0.0)
         Daemon(record, Folder(self.records.root), self.environ, self._table).stop(operation, lazy=lazy)
-
-    def _closed(self, path: str, operation: Operation[Any], wait: float) -> None:
-        """Waits until nothing below `path` is open; MountError that names who has what."""
-
-        def words() -> str:
-            held = program.open_files(path)
-            return f"{', '.join(map(str, held[:3]))}{' and more' if len(held) > 3 else ''} is open"  # noqa: PLR2004
-
-        end = time.monotonic() + wait
-        while held := program.open_files(path):
-            if time.monotonic() > end:
-                raise MountError(
-                    f"{path} is in use", cause=words(), path=path, open=[str(one) for one in held],
-                    next_step=f"close it, or azray unmount {path} --lazy",
-                )  # fmt: skip
-            rest = max(end - time.monotonic(), 0.1)
-            with contextlib.suppress(AzRayError):
-                operation.check()
-                operation.wait_for(lambda: not program.open_files(path), reason=words, seconds=rest, interval=0.1)
-            operation.check()
 
     def _stop(self, record: Record, operation: Operation[Any], *, lazy: bool) -> None:
         if record.engine == "blobfuse2":
@@ -343,7 +309,7 @@ class Mounts:
             state, reason = state_of(record, self._table)
             if state == "mounted":
                 return record
-            self._check_dead(record, state, reason)
+            mountpoint.check_dead(record, state, reason)
             if state == "ending" or record.ending:
                 raise MountError(
                     f"{path} was unmounted", cause=reason, next_step="close what is open, then azray mount", path=path
