@@ -69,9 +69,10 @@ class Unwritten:
 
     def __iter__(self) -> Iterator[Kept]:
         for note in sorted(self.root.glob("*.json")):
-            data = read_json(note)
-            kept = Kept(**data) if isinstance(data, dict) else None
-            if kept is not None and _files(Path(kept.folder)):
+            kept = _read(note)
+            if kept is None:
+                continue  # a newer version's, or damaged: its files stay where they are
+            if _files(Path(kept.folder)):
                 yield kept
             else:
                 note.unlink(missing_ok=True)
@@ -97,6 +98,13 @@ class Unwritten:
             target.parent.mkdir(parents=True, exist_ok=True)
             file.rename(target)
         return kept
+
+
+def _read(note: Path) -> Kept | None:
+    try:
+        return Kept(**read_json(note))
+    except (ValueError, TypeError):
+        return None
 
 
 def written(record: Record) -> list[Path]:

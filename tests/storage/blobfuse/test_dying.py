@@ -132,6 +132,10 @@ def test_a_note_without_its_files_is_forgotten(stage, fresh_home: Path):
     _dies(stage, fresh_home, profile="shared", files={"a": "1"})
     assert stage.unmount(owner="c1")
     [kept] = stage.mounts.unwritten
+    damaged = stage.mounts.unwritten.root / "damaged.json"
+    damaged.write_text("{")
+    assert list(stage.mounts.unwritten) == [kept]
+    damaged.unlink()
     (Path(kept.folder) / "a").unlink()
     assert list(stage.mounts.unwritten) == []
     assert not list(stage.mounts.unwritten.root.glob("*.json"))
