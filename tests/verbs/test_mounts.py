@@ -140,12 +140,30 @@ def test_mend_brings_back_what_was_taken_away(azray: Azray, tmp_path: Path):
     """A copy whose bind mount or link is gone is there again after `azray mounts --mend`."""
     path = tmp_path / "m"
     assert azray("mount", "az://data/set", "m", "-p", "dataset").returncode == 0
+    _take_away(path)
+    assert "gone" in {one["state"] for one in json.loads(azray("mounts", "--json").stdout) if one["owners"]}
+    mended = json.loads(azray("mounts", "--mend", "--json").stdout)
+    assert {one["state"] for one in mended if one["owners"]} == {"mounted"}
+    assert (path / "7.txt").read_text() == "7"
+
+
+def test_what_cannot_be_brought_back_keeps_nothing_else_from_it(azray: Azray, tmp_path: Path):
+    """A mount whose signature is gone is told with the command that helps; the other one is there again."""
+    assert azray("mount", "az://data/set", "m", "-p", "dataset").returncode == 0
+    _take_away(tmp_path / "m")
+    path, uri = os.path.realpath(tmp_path / "a"), "https://acc.blob.core.windows.net/data"
+    records = Records(Path(os.environ["AZRAY_HOME"]) / "mounts")
+    records.folder(path).make()
+    records.folder(path).write(Record(uri, path, "checkpoints", "blobfuse2", 1.0, signed=True))
+    done = azray("mounts", "--mend")
+    assert done.returncode == 1
+    assert f"azray mount '{uri}?SIGNATURE' {path} --profile checkpoints" in done.stderr
+    assert (tmp_path / "m" / "7.txt").read_text() == "7"
+
+
+def _take_away(path: Path) -> None:
     if path.is_symlink():
         path.unlink()
         path.mkdir()
     else:
         subprocess.run(["umount", str(path)], check=True, timeout=20)
-    assert "gone" in {one["state"] for one in json.loads(azray("mounts", "--json").stdout) if one["owners"]}
-    mended = json.loads(azray("mounts", "--mend", "--json").stdout)
-    assert {one["state"] for one in mended if one["owners"]} == {"mounted"}
-    assert (path / "7.txt").read_text() == "7"
