@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.storage.blob import generate_container_sas
 
 from azray_lab import blob
 from azray_lab.errors import BlobNotFoundError, StorageError
@@ -64,6 +66,24 @@ def test_the_service_copies_between_accounts(ends: tuple[Azurite, Azurite]):
     assert found.fact("x-ms-copy-status") == "success"  # what tells that it was the service's
     assert "sig=" not in "".join(str(event.to_dict()) for event in task.operation.events)
     assert _engine(target).get_bytes("data", "to/2 ü") == data
+
+
+@pytest.mark.azurite
+def test_a_signature_of_the_source_goes_along(ends: tuple[Azurite, Azurite]):
+    """A source that is opened by a signature is opened by the same to the other account's service."""
+    source, target = ends
+    _engine(source).put("data", "signed", b"bytes", metadata=_METADATA)
+    expiry = datetime.now(timezone.utc) + timedelta(hours=1)
+    names = source.account, "data"
+    sas = generate_container_sas(*names, account_key=source.key, permission="rl", expiry=expiry)
+    task = blob.copy(f"{_uri(source, 'signed')}?{sas}", _uri(target, "signed"))
+    task.run()
+    assert _notes(task) == []
+    found = _engine(target).stat("data", "signed")
+    assert found is not None
+    assert (found.metadata, found.fact("x-ms-copy-status")) == (_METADATA, "success")
+    told = "".join(str(event.to_dict()) for event in task.operation.events)
+    assert "sig=" not in f"{told} {task.operation.name}"
 
 
 @pytest.mark.azurite

@@ -444,3 +444,25 @@ def test_many_large_files_at_once_in_bounded_memory(tmp_path: Path):
             assert int(done.stdout) <= 256, verb
         there = engine_for(BlobUri.parse("az://heavy"), environ).list("heavy", "y/")
         assert {one.size for one in there} == {48 * _MiB}
+
+
+_IN_MEMORY = f"""
+{_PEAK}
+from azray_lab.storage.engine import engine_for
+from azray_lab.storage.uri import BlobUri
+
+engine = engine_for(BlobUri.parse("az://heavy"))
+engine.get_bytes("heavy", "large", 0, 1)
+before = peak()
+assert len(engine.get_bytes("heavy", "large")) == 256 * 2**20
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_blob_is_in_memory_once(server: BlobServer, engine: Engine):
+    """256 MiB as bytes take these and what is under way, and not a copy of them."""
+    server.seed("heavy", "large", 1, _CONTENT, 256)
+    done = subprocess.run([sys.executable, "-c", _IN_MEMORY], capture_output=True, text=True, check=True, timeout=240)
+    assert int(done.stdout) <= 256 + 224
+    engine.delete_container("heavy")
