@@ -1,6 +1,6 @@
 """Makes the pictures in docs/images/ afresh: a real cluster in a real JupyterLab in the system's Chromium.
 
-    python scripts/screenshots.py [PART...]      parts: steps, quickstart, interface; all of them without one
+    python scripts/screenshots.py [PART...]      parts: steps, quickstart, interface, work; all of them without one
 
 Takes about four minutes; executes the quickstart first when build/demo/ does not hold it. Leaves nothing running.
 """
@@ -36,12 +36,11 @@ TALL = {"width": 1200, "height": 880}
 MARGIN = 14
 CELLS = (
     "%load_ext azray_lab",
-    "cluster = %azray up --name team-a --workers 2 --no-wait",
-    "cluster.result()",
+    "%azray up --name team-a --workers 2 --no-wait",
     "%azray ",
     "%azray down team-a --yes",
 )
-LOAD, UP, SHOW, COMPLETE, DOWN = range(len(CELLS))
+LOAD, UP, COMPLETE, DOWN = range(len(CELLS))
 INTERFACE = (
     """import azray_lab
 form = azray_lab.ui(name="team-a", workers=2, lease={"idle": "30m", "max": "8h"})
@@ -62,6 +61,14 @@ lab = azray_lab.up(name="vision", workers=[with_gpus])""",
     """azray_lab.dashboard()""",
 )
 FORM, BUSY, CARD, VISION, GPUS, BOARD = range(len(INTERFACE))
+# The limit is so short that the card tells of the end after three minutes: in its last fifth.
+WORK = (
+    "%load_ext azray_lab",
+    "%azray up --name team-a --workers 1 --max 4m",
+    "%azray run --detach -- python -c 'import sys; sys.exit(3)'",
+    "%azray run --detach -- python -c 'import time; time.sleep(600)'",
+    "import azray_lab\nazray_lab.attach('team-a')",
+)
 
 
 def main(parts: list[str]) -> None:
@@ -100,15 +107,17 @@ def _settings(home: Path) -> None:
 
 
 def _first_steps(browser: Browser) -> None:
-    """Progress, the cluster, completion, and the same cluster in a terminal."""
+    """Progress, the cluster with its nodes, completion, and the same cluster in a terminal."""
     notebook = _opened(browser, "first-steps.ipynb", CELLS)
     for cell in (LOAD, UP):
         notebook.run(cell)
         notebook.finish(cell, SECONDS)
-    _until(lambda: "joining" in notebook.text(UP) or "done after" in notebook.text(UP))
+    _until(lambda: "joining" in notebook.text(UP) or " took " in notebook.text(UP))
     _picture(browser.page, "progress")
-    notebook.run(SHOW)
-    notebook.finish(SHOW, SECONDS)
+    card = notebook.output(UP).locator(".az-card")
+    _until(lambda: "0 of 3" in card.inner_text())
+    card.locator("summary", has_text="Nodes").click()
+    browser.page.wait_for_timeout(5 * _SETTLE)  # its charts show some time
     _picture(browser.page, "cluster")
     _completion(notebook)
     _terminal(browser)
@@ -198,8 +207,30 @@ def _interface(browser: Browser) -> None:
     browser.page.wait_for_timeout(5 * _SETTLE)
     _part(notebook.output(GPUS), "gpus")
     _run(notebook, BOARD)
+    board = notebook.output(BOARD)
+    board.get_by_role("button", name="Open the card of vision").click()
+    _until(lambda: "of 2" in board.locator(".az-card").last.inner_text())
     browser.page.wait_for_timeout(3 * _SETTLE)
-    _part(notebook.output(BOARD), "dashboard")
+    _part(board, "dashboard")
+    browser.page.set_viewport_size(SIZE)  # type: ignore[arg-type]
+    _end_clusters()
+
+
+def _work(browser: Browser) -> None:
+    """The jobs of a cluster in its card, and a lease that ends soon."""
+    browser.page.set_viewport_size(TALL)  # type: ignore[arg-type]
+    notebook = _opened(browser, "work.ipynb", WORK)
+    for cell in range(len(WORK)):
+        _run(notebook, cell)
+    card = notebook.output(len(WORK) - 1).locator(".az-card")
+    jobs = card.locator("summary", has_text="Jobs")
+    jobs.click()
+    # The notebook and the job that lasts.
+    _until(lambda: "FAILED" in card.inner_text() and card.inner_text().count("RUNNING") > 1)
+    _part(card, "jobs")
+    jobs.click()
+    _until(lambda: "the lease ends" in card.inner_text())
+    _part(card, "lease")
     browser.page.set_viewport_size(SIZE)  # type: ignore[arg-type]
     _end_clusters()
 
@@ -240,6 +271,7 @@ PARTS: dict[str, Callable[[Browser], None]] = {
     "steps": _first_steps,
     "quickstart": _quickstart,
     "interface": _interface,
+    "work": _work,
 }
 
 if __name__ == "__main__":
