@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from azray_lab import jobs, operation, registry, views
@@ -93,7 +94,7 @@ class ClusterSource:
             return False  # its dashboard does not answer, and would not answer two more questions
         try:
             self._usage = cluster.usage(seconds=seconds)
-            self._jobs = self._list_jobs(cluster.endpoint, seconds)
+            self._jobs = _worth(self._list_jobs(cluster.endpoint, seconds))
         except (ClusterLostError, DeadlineError):  # it is between two states; the next read has the word for it
             return False
         self._remember()
@@ -187,7 +188,7 @@ class ClusterSource:
             "lease": status.lease.to_dict() if status else None,
             "usage": self._totals(),
             "nodes": self._nodes(),
-            "jobs": {job.id: _job(job) for job in _worth(self._jobs)[:_JOBS]},
+            "jobs": {job.id: _job(job) for job in self._jobs[:_JOBS]},
             "left_out": {"jobs": self._left_out()},
         }
 
@@ -203,8 +204,9 @@ class ClusterSource:
 
     def _left_out(self) -> dict[str, Any]:
         """How many jobs are not shown, and how many of those run."""
-        rest = _worth(self._jobs)[_JOBS:]
-        return {"count": len(rest), "running": sum(not job.done for job in rest), "name": self.name}
+        rest = self._jobs[_JOBS:]
+        running = sum(1 for _ in takewhile(lambda job: not job.done, rest))  # they come first
+        return {"count": len(rest), "running": running, "name": self.name}
 
     def _totals(self) -> dict[str, Any]:
         usage = self._usage
