@@ -124,23 +124,12 @@ class TestMounts:
 
     def test_a_node_that_joins_later_finds_the_folder(self, cluster: Cluster, place: Path) -> None:
         """Taken away just before a worker joins, it is there again for a task on that very node."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         _take_away(place / "kept")
         spec = _spec(place, "kept", profile="dataset")
         more = spec.model_dump(mode="json", exclude_unset=True) | {"workers": [{"name": "more", "count": 1, **SMALL}]}
         azray_lab.up(ClusterSpec.model_validate(more))
         cluster.connect(log_to_driver=False)
-        [node] = [one["NodeID"] for one in ray.nodes() if one["NodeName"] != "head"]
-        path = str(place / "kept" / "7.txt")
-
-        @ray.remote(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-        def read() -> str:
-            return Path(path).read_text()
-
-        assert ray.get(read.remote(), timeout=120) == "7"
-        del read
+        assert _read_on("more-1", str(place / "kept" / "7.txt")) == "7"
         cluster.disconnect()
 
     def test_down_takes_it_away_and_proves_it(self, cluster: Cluster, place: Path) -> None:
@@ -149,6 +138,17 @@ class TestMounts:
         assert list(place.iterdir()) == []
         assert list(Records()) == []
         cluster.down()
+
+
+def _read_on(node: str, path: str) -> str:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types for it
+    [there] = [one["NodeID"] for one in nodes if one["NodeName"] == node]
+    strategy: Any = NodeAffinitySchedulingStrategy(there, soft=False)
+    read = ray.remote(scheduling_strategy=strategy)(lambda: Path(path).read_text())
+    return str(ray.get(read.remote(), timeout=120))
 
 
 def _take_away(path: Path) -> None:
