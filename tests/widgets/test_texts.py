@@ -219,7 +219,7 @@ def test_one_and_many_on_both_sides(node: str):
 
 def test_every_counting_text_is_right_for_one():
     """No text says `1 nodes`: what has a noun behind `{count}` has its own form for one."""
-    plural = re.compile(r"\{count\} (?!x$|shown|of )\w+")
+    plural = re.compile(r"\{count\} (?!x$|shown|in all|of )\w+")
     wrong = [key for key, text in texts.TEXTS.items() if plural.search(text) and not key.endswith(".many")]
     assert wrong == ["nodes.all"], "said of more than fifty nodes only"
 
