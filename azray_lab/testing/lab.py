@@ -48,6 +48,7 @@ FLAGS = (
 )
 _START_SECONDS = 120.0
 _STOP_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
 # Busy machines take their time to load Lab's 10 MB of JavaScript.
 _PAGE_MILLISECONDS = 120_000
 # Lab asks at its first start whether it may fetch news; that dialog would lie over the notebook.
@@ -94,6 +95,25 @@ class JupyterLab:
     def subshells(self, mode: Subshells) -> None:
         """Sets in which thread the callbacks of widgets run, for pages that are opened from now on."""
         self.configure(_KERNELS, {"commsOverSubshells": mode})
+
+    def end_kernels(self) -> None:
+        """Ends the kernels of all notebooks; pages that show them stay as they are."""
+        for session in json.loads(self._ask("GET", "api/sessions")):
+            self._ask("DELETE", f"api/sessions/{session['id']}")
+
+    def _ask(self, method: str, path: str) -> bytes:
+        request = urllib.request.Request(f"{self.url}/{path}", method=method)  # noqa: S310 - loopback
+        request.add_header("Authorization", f"token {self.token}")
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - loopback
+            return bytes(answer.read())
+
+    def ready(self) -> bool:
+        """Whether the server answers."""
+        try:
+            self._ask("GET", "api/status")
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
 
     def write(self, path: str, cells: Sequence[str]) -> str:
         """Writes a notebook of code cells into the folder; returns its path."""
@@ -159,20 +179,11 @@ def _free_port() -> int:
 
 def _wait_until_ready(lab: JupyterLab, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not _answers(lab):
+    while not lab.ready():
         if process.poll() is not None or time.monotonic() > deadline:
             tail = " | ".join(log.read_text(errors="replace").strip().splitlines()[-6:])
             raise StartError("JupyterLab did not start", cause=tail or "its log is empty")
         time.sleep(0.1)
-
-
-def _answers(lab: JupyterLab) -> bool:
-    request = urllib.request.Request(f"{lab.url}/api/status", headers={"Authorization": f"token {lab.token}"})  # noqa: S310
-    try:
-        urllib.request.urlopen(request, timeout=5).close()  # noqa: S310 - loopback
-    except (urllib.error.URLError, OSError):
-        return False
-    return True
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -198,16 +209,16 @@ def find_chromium() -> str:
 
 @contextlib.contextmanager
 def open_browser(lab: JupyterLab, **options: Any) -> Iterator[Browser]:
-    """Chromium, without a window, until the block ends; `options` are those of Playwright's `new_page`."""
+    """Chromium, without a window, until the block ends; `options` are those of Playwright's `new_context`."""
     from playwright.sync_api import sync_playwright
 
     flags = [*FLAGS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=find_chromium(), args=flags)
         try:
-            page = chromium.new_page(**{"viewport": {"width": 1280, "height": 900}, **options})
-            page.set_default_timeout(_PAGE_MILLISECONDS)
-            yield Browser(lab, page)
+            context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+            context.set_default_timeout(_PAGE_MILLISECONDS)
+            yield Browser(lab, context.new_page())
         finally:
             chromium.close()
 
@@ -218,6 +229,10 @@ class Browser:
 
     lab: JupyterLab
     page: Page
+
+    def beside(self) -> Browser:
+        """Another page of the same browser, for what two pages show at once; `page.close()` ends it."""
+        return Browser(self.lab, self.page.context.new_page())
 
     def open(self, path: str, app: App = "lab") -> Notebook:
         """Opens the notebook `path` and waits until its kernel can be used."""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 import azray_lab
-from azray_lab.testing.lab import Notebook, open_browser, run_jupyterlab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
+
+    from azray_lab.testing.lab import Notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.browser]
 SECONDS = 120.0
@@ -32,33 +31,10 @@ CELLS = (
 LOAD, UP, BESIDE, SHOW, TYPO, COMPLETE, DOWN = range(len(CELLS))
 
 
-@pytest.fixture
-def notebook(chromium: str, tmp_path: Path) -> Iterator[Notebook]:
-    """The notebook, open in JupyterLab; its cluster is ended afterwards whatever happened."""
-    del chromium  # found again by open_browser; here it skips, or fails when AZRAY_REQUIRE names `browser`
-    folder, state = tmp_path / "work", tmp_path / "state"
-    folder.mkdir()
-    state.mkdir()
-    (folder / "magics.ipynb").write_text(json.dumps(_document()))
-    try:
-        with run_jupyterlab(folder, state) as lab, open_browser(lab) as browser:
-            yield browser.open("magics.ipynb")
-            browser.page.screenshot(path=tmp_path / "last.png")  # pytest keeps it for whoever looks into a failure
-    finally:
-        for cluster in azray_lab.clusters():
-            cluster.down()
-
-
-def _document() -> dict[str, Any]:
-    fixed: dict[str, Any] = {"cell_type": "code", "outputs": [], "execution_count": None, "metadata": {}}
-    cells = [{**fixed, "id": f"cell-{number}", "source": source} for number, source in enumerate(CELLS)]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-
-
 @pytest.mark.timeout(600)
-def test_a_cluster_comes_and_goes_in_the_browser(notebook: Notebook):
+def test_a_cluster_comes_and_goes_in_the_browser(show):
     """Progress is live while the kernel does other things; cluster, completion and errors look as they should."""
+    notebook = show(*CELLS, run=0)
     notebook.run(LOAD)
     notebook.finish(LOAD, SECONDS)
     assert notebook.text(LOAD) == ""
