@@ -12,6 +12,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +24,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from azray_lab.errors import UsageError
 from azray_lab.storage.changing import Changing
 from azray_lab.storage.clients import async_service
-from azray_lab.storage.credentials import Account, Credentials
+from azray_lab.storage.credentials import Account, Credentials, signatures
 from azray_lab.storage.credentials import credentials as credentials_of
 from azray_lab.storage.credentials.modes import AUTH_MODE, IDENTITIES
 from azray_lab.storage.engine import Engine, engine_for
@@ -140,6 +141,10 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
 
     def do_connect(self) -> None:
         """Makes the client for what stays adlfs's; adlfs calls it once. No request."""
+        if signatures.end_of(self.account.sas) is not None:
+            plain = replace(self.account, sas="", connection_string="")
+            self.service_client = async_service(plain, signatures.for_sdk(self.account.sas))
+            return
         # An address without TLS takes no token; then only a public container can be read.
         secure = self.account.endpoint.startswith("https://")
         tokens = self.account.token_credential() if secure else None

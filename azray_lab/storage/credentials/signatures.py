@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 LIFE_SECONDS = 12 * 3600.0
@@ -80,6 +81,21 @@ def current(query: str) -> str:
     """The signature to use in place of `query`, which is it itself unless it is renewed in this process."""
     renewal = _renewals.get(query)
     return renewal.current()[0] if renewal is not None else query
+
+
+def for_sdk(query: str) -> Any:
+    """The current one as Azure's SDK asks for it with each request."""
+    from azure.core.credentials import AzureSasCredential
+
+    class Current(AzureSasCredential):
+        """One whose signature may be another at each request."""
+
+        @property
+        def signature(self) -> str:
+            """The query, without `?`."""
+            return current(query)
+
+    return Current(query)
 
 
 def end_of(query: str) -> float | None:
