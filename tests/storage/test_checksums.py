@@ -83,26 +83,34 @@ def test_there_and_back(server: BlobServer, engine: Engine, check: Check, size: 
 @pytest.mark.parametrize("check", _KINDS)
 @pytest.mark.parametrize("how", ["bytes", "file", "copy"])
 def test_damage_on_the_way_here(server: BlobServer, engine: Engine, check: Check, how: str, tmp_path: Path):
-    """A bit that flips in the third range of five: an error, and no file."""
+    """A bit that flips once: the range is asked for again, and is right. Each time: an error, and no file."""
     server.seed("data", "large", 1, _CONTENT, 20)
-    server.faults({"method": "GET", "path": "large", "every": 3, "times": 1, "damage": True})
     verbs: dict[str, Callable[[], object]] = {
         "bytes": lambda: engine.get_bytes("data", "large", check=check),
         "file": lambda: engine.get_file("data", "large", tmp_path / "new" / "x", check=check),
         "copy": lambda: blob.copy("az://data/large", tmp_path / "x", check=check, environ=server.environment()).run(),
     }
+    server.faults({"method": "GET", "path": "large", "every": 3, "times": 1, "damage": True})
+    verbs[how]()
+    assert server.counts()["GET"] == 6
+    for left in tmp_path.rglob("x"):
+        left.unlink()
+    server.faults({"method": "GET", "path": "large", "damage": True})
     with pytest.raises(StorageError, match="az://data/large arrived damaged") as caught:
         verbs[how]()
     assert (chosen(check) or MD5).name in caught.value.cause
     assert "copy it again" in caught.value.next_step
-    assert _below(tmp_path) == []
+    assert [name for name in _below(tmp_path) if name != "new"] == []
 
 
 @pytest.mark.parametrize("check", _KINDS)
 @pytest.mark.parametrize("size", [5, 20 * _MiB], ids=["small", "large"])
 def test_damage_on_the_way_there(server: BlobServer, engine: Engine, check: Check, size: int):
-    """A bit that flips in what is sent: the service refuses it, no blob appears, and the error says so."""
-    server.faults({"method": "PUT", "path": "damaged", "times": 1, "damage": True})
+    """A bit that flips in what is sent: it is sent again; each time: the service refuses it, and no blob appears."""
+    server.faults({"method": "PUT", "path": "repaired", "times": 1, "damage": True})
+    engine.put("data", "repaired", (_CONTENT * 20)[:size], check=check)
+    assert engine.get_bytes("data", "repaired") == (_CONTENT * 20)[:size]
+    server.faults({"method": "PUT", "path": "damaged", "damage": True})
     with pytest.raises(StorageError, match="arrived damaged at the service") as caught:
         engine.put("data", "damaged", (_CONTENT * 20)[:size], check=check)
     assert caught.value.facts["code"] == f"{'Md5' if check == 'md5' else 'Crc64'}Mismatch"

@@ -97,7 +97,8 @@ def missing(place: str, code: str, account: Account, facts: dict[str, Any]) -> B
 
 # How Azurite says that it does not know a header, with status 500.
 _UNKNOWN = "FeatureNotSupported"
-_DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
+# What the service, and we, call bytes that are not those which were sent.
+DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch", "Damaged"})
 _KNOWN = {
     409: ("is in use or in another state", "try again; `azray blob ls` shows what is there"),
     412: ("changed while it was being read or written", "do it again"),
@@ -112,7 +113,7 @@ def _other(status: int, place: str, code: str, facts: dict[str, Any]) -> Storage
     words, step = _KNOWN.get(status, ("cannot be used", "see the code in Azure's list of Blob service errors"))
     if code.startswith("Lease"):
         words, step = "has a lease that somebody else holds", "wait until it ends, or break it in the portal"
-    if code in _DAMAGED:
+    if code in DAMAGED:
         words, step = "arrived damaged at the service", "copy it again"
     if code == _UNKNOWN:
         words, step = "was not done: the service lacks something that was asked for", "for checksums: --check md5"
@@ -139,7 +140,7 @@ def changed(place: str, reason: str) -> StorageError:
 def damaged(place: str, cause: str) -> StorageError:
     """The error for bytes that are not those of the other end."""
     step = "copy it again; if it stays so, the blob was damaged when it was written"
-    return StorageError(f"{place} arrived damaged", cause=cause, next_step=step, uri=place)
+    return StorageError(f"{place} arrived damaged", cause=cause, next_step=step, uri=place, code="Damaged")
 
 
 def unchecked(place: str, kind: str) -> StorageError:

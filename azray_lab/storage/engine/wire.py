@@ -7,10 +7,11 @@ Reference: https://learn.microsoft.com/rest/api/storageservices/blob-service-res
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
+from azray_lab.errors import StorageError
 from azray_lab.storage.engine import faults, pages
 from azray_lab.storage.engine.checksums import Check, Checksum, chosen
 from azray_lab.storage.engine.connections import Answer, Connections
@@ -21,6 +22,7 @@ from azray_lab.storage.engine.signing import Anonymous, SharedKey, Signature, Si
 if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
 
+T = TypeVar("T")
 _SAFE = "/~-._"
 
 
@@ -61,12 +63,17 @@ class Wire:
         kind = chosen(check)
         if kind is not None:
             headers[kind.asks] = "true"
-        answer = self.ask("GET", container, name, headers=headers, good=(200, 206, 416))
+
+        def ask() -> tuple[Answer, str]:
+            answer = self.ask("GET", container, name, headers=headers, good=(200, 206, 416))
+            own = kind.of(answer.body) if kind is not None and answer.status != 416 else ""  # noqa: PLR2004 - HTTP
+            if kind is not None and own:
+                self._compare(kind, own, answer, self.place(container, name))
+            return answer, own
+
+        answer, found = _again_if_damaged(ask)
         if answer.status == 416:  # noqa: PLR2004 - it begins at or behind the end, as any range of an empty blob does
             return Block(b"", _total(answer.headers.get("content-range", "")), answer.headers.get("etag", ""))
-        found = kind.of(answer.body) if kind is not None else ""
-        if kind is not None:
-            self._compare(kind, found, answer, self.place(container, name))
         whole = _total(answer.headers.get("content-range", "")) or len(answer.body)
         return Block(answer.body, whole, answer.headers.get("etag", ""), found)
 
@@ -130,10 +137,14 @@ class Wire:
         own = kind.of(data) if kind is not None else ""
         if kind is not None:
             headers[kind.header] = own
-        answer = self.ask("PUT", container, name, query=query, headers=headers, body=data, good=(201,))
-        if kind is not None and kind.answered:
-            self._compare(kind, own, answer, self.place(container, name))
-        return answer
+
+        def ask() -> Answer:
+            answer = self.ask("PUT", container, name, query=query, headers=headers, body=data, good=(201,))
+            if kind is not None and kind.answered:
+                self._compare(kind, own, answer, self.place(container, name))
+            return answer
+
+        return _again_if_damaged(ask)
 
     def commit(self, container: str, name: str, blocks: Sequence[str], size: int, headers: Mapping[str, str]) -> Entry:
         """Makes the blob of its blocks, at once ("Put Block List")."""
@@ -239,6 +250,16 @@ class Wire:
         self.signer.sign(method, path, query, headers)
         text = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in query.items())
         return self.connections.request(method, f"{path}?{text}" if text else path, headers, body or None)
+
+
+def _again_if_damaged(ask: Callable[[], T]) -> T:
+    """What `ask` gives, or at a second try, for damage on the way is rare and need not come twice."""
+    try:
+        return ask()
+    except StorageError as error:
+        if error.facts.get("code") not in faults.DAMAGED:
+            raise
+    return ask()
 
 
 def _tries(error: BaseException) -> int:
