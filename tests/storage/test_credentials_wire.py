@@ -307,7 +307,7 @@ def test_on_behalf_of_a_user(entra: Entra):
     assert "new user_assertion" in caught.value.next_step
 
 
-def _certificate(ca: Path, file: Path) -> Any:
+def _certificate(ca: Path, file: Path, password: str = "") -> Any:
     """Writes a certificate with its key, as `az ad sp create-for-rbac --create-cert` does; its public key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -320,7 +320,8 @@ def _certificate(ca: Path, file: Path) -> Any:
         name, name, key.public_key(), 1, valid.not_valid_before_utc, valid.not_valid_after_utc
     )
     pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    hidden = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, hidden)
     file.write_bytes(private + built.sign(key, hashes.SHA256()).public_bytes(pem))
     return key.public_key()
 
@@ -337,6 +338,14 @@ def test_a_certificate_signs_the_request(entra: Entra, tmp_path: Path):
         tenant=_TENANT, client_id="app", certificate=mine, user_assertion="users-token", authority=entra.authority
     ).check()
     assert entra.asked == [("certificate", "app", "partner"), ("on_behalf_of by certificate", "app", _TENANT)]
+    entra.certificates["app"] = _certificate(entra.ca, mine, "pass-of-the-file")
+    locked = credentials(
+        tenant="locked", client_id="app", certificate=mine, certificate_password="pass-of-the-file",
+        authority=entra.authority,
+    )  # fmt: skip
+    locked.check()
+    assert entra.asked[2:] == [("certificate", "app", "locked")]
+    assert "pass-of-the-file" not in f"{locked!r} {locked.token_credential().identity!r}"
     with pytest.raises(CredentialError, match="the certificate is not known") as caught:
         credentials(tenant=_TENANT, client_id="app", certificate=other, authority=entra.authority).check()
     assert caught.value.next_step == "az ad app credential list --id app --cert"
