@@ -31,9 +31,11 @@ on_refusal: list[Callable[[str], None]] = []
 
 # As Azure's SDKs do: a token that ends within 5 minutes is renewed, so a request that starts now has time.
 _MARGIN_SECONDS = 300.0
-# After a failure nobody asks for so long: the first pause, doubled with each further failure up to the second. Many
-# requests fail together, and Entra ID throttles who asks for each.
-_PAUSE_SECONDS = (1.0, 30.0)
+# After a failure nobody asks for so long, doubled with each further one: many requests fail together, and Entra ID
+# throttles who asks for each. Where nothing works, somebody will mend it (az login) and try; else there is time.
+_PAUSE_SECONDS = 1.0
+_LONGEST_SECONDS = 4.0
+_LONGEST_WHILE_HELD_SECONDS = 30.0
 # The service may refuse a token before its end (revoked, or its signer's key replaced). Who is refused for the next
 # one, too, has no access, and need not ask at every request.
 _REFUSAL_SECONDS = 60.0
@@ -58,10 +60,11 @@ class _Kept:
 
     def fail(self, error: CredentialError, now: float) -> None:
         """Keeps the reason for all who ask in the next seconds."""
-        first, longest = _PAUSE_SECONDS
+        held = self.token is not None and now < self.token.expires_on
         # A copy, for an exception holds on to all that its frames knew.
         self.failure = copy.copy(error)
-        self.again = now + min(first * 2 ** min(self.failures, 10), longest)
+        longest = _LONGEST_WHILE_HELD_SECONDS if held else _LONGEST_SECONDS
+        self.again = now + min(_PAUSE_SECONDS * 2 ** min(self.failures, 10), longest)
         self.failures += 1
 
 
@@ -71,7 +74,7 @@ class Tokens:
     A token is kept until 5 minutes before its end (or half of its life, when that is shorter), then asked for again;
     while the old one still holds, a failure to renew it is not one of the request at hand. A failure is
     CredentialError, at once: the SDK would retry it like a request, for 16 s. It is the answer to all who ask within
-    the next 1 to 30 s, so that 64 requests which fail together cost one attempt.
+    the next 1 to 4 s (30 s while the old one holds), so that 64 requests which fail together cost one attempt.
     """
 
     def __init__(self, identity: Identity, clock: Callable[[], float] = time.time) -> None:
@@ -188,6 +191,8 @@ _all: weakref.WeakSet[Tokens] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    # The parent's, whose locks a thread may have held that is not here.
+    on_refusal.clear()
     for tokens in list(_all):
         tokens.after_fork()
 
