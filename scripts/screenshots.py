@@ -207,11 +207,8 @@ def _interface(browser: Browser) -> None:
     browser.page.wait_for_timeout(5 * _SETTLE)
     _part(notebook.output(GPUS), "gpus")
     _run(notebook, BOARD)
-    board = notebook.output(BOARD)
-    board.get_by_role("button", name="Open the card of vision").click()
-    _until(lambda: "of 2" in board.locator(".az-card").last.inner_text())
     browser.page.wait_for_timeout(3 * _SETTLE)
-    _part(board, "dashboard")
+    _part(notebook.output(BOARD), "dashboard")
     browser.page.set_viewport_size(SIZE)  # type: ignore[arg-type]
     _end_clusters()
 
