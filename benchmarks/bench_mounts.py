@@ -146,7 +146,7 @@ class Bench:
 
     def epoch(self) -> float:
         """A copy's seconds, with those that it takes to mount, which is when the files come."""
-        for old in (self.base / "cache").glob("azray-copies/*"):
+        for old in filter(Path.is_dir, (self.base / "cache").glob("azray-copies/*")):
             old.rename(self.base / f"old-{next(self._names).name}")  # ext4 is slow to make files after it removed many
         began = time.perf_counter()
         with ours(next(self._names), "small", "dataset") as path:
@@ -238,7 +238,7 @@ def main() -> int:
                     server.seed("data", "columns/x.parquet", 1, block, LARGE + 1)
                     server.seed("data", "small/{:05d}", SMALL, os.urandom(100 * 1024))
                     server.seed("data", "out/none", 1, b"x")
-                    figures += Bench(server, base, label, 1 if latency else 2).run()
+                    figures += Bench(server, base, label, 2).run()
         finally:
             for there in mountinfo.read():
                 if there.path.startswith(f"{base}/"):
@@ -250,7 +250,7 @@ def main() -> int:
     figures.append(
         Figure("memory of a mount, at most", peak, "MiB", target=f"<= {MOST_MEMORY} MiB", met=peak <= MOST_MEMORY)
     )
-    return report("mounts, the best of one or two rounds", figures)
+    return report("mounts, the best of two rounds", figures)
 
 
 if __name__ == "__main__":

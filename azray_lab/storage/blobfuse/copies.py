@@ -253,7 +253,7 @@ def make_room(base: Path, needed: int, room: int, in_use: Iterable[Path]) -> Non
     A folder without our journal is somebody's own and stays.
     """
     kept = set(in_use)
-    copies = [Copy(root) for root in base.glob("*/") if (root / _JOURNAL).is_file()]
+    copies = [Copy(root) for root in base.glob("*") if (root / _JOURNAL).is_file()]
     total = sum(copy.size() for copy in copies)
     for copy in sorted((copy for copy in copies if copy.root not in kept), key=Copy.used):
         if total + needed <= room:

@@ -178,8 +178,8 @@ class Records:
         self.folder(record.path).remove()
 
     def __iter__(self) -> Iterator[Record]:
-        for folder in sorted(self.root.glob("*/")):
-            if (record := Folder(folder).read()) is not None:
+        for folder in sorted(self.root.glob("*")):
+            if folder.is_dir() and (record := Folder(folder).read()) is not None:
                 yield record
 
     @contextlib.contextmanager

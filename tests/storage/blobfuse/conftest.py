@@ -62,7 +62,7 @@ class Stage:
         """What of any mount is still there: lines of the table, processes, folders."""
         lines = [line for line in self.table.read_text().splitlines() if "blobfuse2" in line]
         processes = [str(p) for path in (self.folder / "m", self.folder / "n") for p in program.serving(str(path))]
-        return lines + processes + [str(p) for p in self.mounts.records.root.glob("*/")]
+        return lines + processes + [str(p) for p in self.mounts.records.root.glob("*") if p.is_dir()]
 
 
 def run(work: Callable[[Operation[Any]], Any]) -> Any:
