@@ -36,7 +36,7 @@ TALL = {"width": 1200, "height": 880}
 MARGIN = 14
 CELLS = (
     "%load_ext azray_lab",
-    "%azray up --name team-a --workers 2 --no-wait",
+    "cluster = %azray up --name team-a --workers 2 --no-wait",
     "%azray ",
     "%azray down team-a --yes",
 )
@@ -191,7 +191,7 @@ def _interface(browser: Browser) -> None:
     form.get_by_role("table").wait_for()
     _part(form.locator(".azray-result"), "plan")
     form.get_by_role("button", name="Up", exact=True).click()
-    form.get_by_text("%azray connect team-a").wait_for()
+    form.get_by_text("%azray connect team-a").wait_for(timeout=1000 * SECONDS)
     _run(notebook, BUSY)
     _run(notebook, CARD)
     card = notebook.output(CARD).locator(".az-card")
