@@ -281,7 +281,7 @@ class Card {
       node._state ??= cells[2].appendChild(badge());
       node._state._show(item.state, this.live.texts[`state.${item.state}`] ?? item.state);
       KINDS.forEach((kind, index) => put(cells[3 + index], item[kind] ? amount(kind, item[kind], say) : ""));
-      put(cells[7], item.load === undefined || item.load === null ? "" : `${item.load} %`);
+      put(cells[7], typeof item.load === "number" ? percent(item.load / 100) : "");
       put(cells[8], item.reason ?? "");
     });
   }
@@ -290,7 +290,8 @@ class Card {
     const { say } = this, part = this.jobs, all = Object.entries(jobs);
     const running = all.filter(([, job]) => ["RUNNING", "PENDING"].includes(job.status)).length;
     part.details.hidden = !BUSY.has(this.live.document.state) || this.live.document.state === "starting";
-    put(part.summary, say("jobs", { running, count: all.length }));
+    const more = this.live.document.left_out?.jobs ?? { count: 0, running: 0 };
+    put(part.summary, say("jobs", { running: running + more.running, count: all.length + more.count }));
     part.frame.hidden = !all.length;
     part.none.hidden = all.length > 0;
     if (!part.details.open) return;
@@ -368,7 +369,7 @@ class Card {
       const stage = stages[name];
       if (!stage) continue;
       let time = duration((stage.ended ?? took) - stage.began);
-      if (stage.state === "running" && typeof stage.fraction === "number") time += `, ${Math.round(100 * stage.fraction)} %`;
+      if (stage.state === "running" && typeof stage.fraction === "number") time += `, ${percent(stage.fraction)}`;
       else if (stage.state === "running" && expected[name]) time = say("stage.of", { time, usual: duration(expected[name]) });
       put(node.children[2], time);
     }

@@ -47,10 +47,11 @@ class GpuChart {
       const pretended = device.pretended ? ` (${say("gpu.pretend")})` : "";
       put(node._name, `${device.index} ${device.type}${pretended}`.trim());
       put(node._more, [...(device.held ?? []), device.problem].filter(Boolean).join("; "));
-      put(node._busy._text, share(device.utilisation));
-      const total = device.memory_total ? ` / ${(device.memory_total / 2 ** 30).toFixed(1)} GiB` : "";
-      put(node._memory._text, share(device.memory) + total);
-      put(node.children[4], typeof device.temperature === "number" ? `${device.temperature} °C` : "–");
+      put(node._busy._text, percent(device.utilisation));
+      const used = percent(device.memory);
+      put(node._memory._text, device.memory_total ? say("gpu.memory", { used, total: size(device.memory_total) }) : used);
+      const degrees = device.temperature;
+      put(node.children[4], typeof degrees === "number" ? say("degrees", { degrees }) : say("untold"));
     });
     // The report in full, as its text and its HTML have it; tables with other columns are other tables.
     keyed(this.tables, (d.tables ?? []).map((all) => [JSON.stringify(all.columns), all]), (key) => this.grid(JSON.parse(key)), (node, all) => {
@@ -108,10 +109,6 @@ class GpuChart {
       });
     }
   }
-}
-
-function share(value) {
-  return typeof value === "number" ? `${Math.round(100 * value)} %` : "–";
 }
 
 export default {

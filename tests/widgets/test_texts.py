@@ -29,8 +29,6 @@ NO_TEXTS = {
     "live.js": {"azray: the kernel cannot be reached"},  # the browser's console, for whoever debugs
     "live.py": {"export default { render() {} }"},  # a program
 }
-# Units that the chart of GPUs still has by itself.
-LEFT = {"gpu_chart.js": {" / {} GiB", "{} °C"}}
 _MARKUP = re.compile(r"<[^<>]*>|&#?\w+;")
 # Classes, and ids that are made of one.
 _CLASSES = re.compile(r"(az-\S+|\{\}(-\w+)?|\s)+")
@@ -111,7 +109,7 @@ def test_no_text_for_people_stands_beside_the_texts(name):
     code = (FOLDER / name).read_text()
     literals = literals_of_python(code) if name.endswith(".py") else literals_of_javascript(code)
     found = {literal for literal in literals if is_text(literal)}
-    assert found == NO_TEXTS.get(name, set()) | LEFT.get(name, set()), "a text, or an exception that is none any more"
+    assert found == NO_TEXTS.get(name, set()), "a text, or an exception that is none any more"
 
 
 @pytest.mark.parametrize(
