@@ -172,14 +172,12 @@ class Card {
     this.lastUsed = json;
     this.history = this.history.filter(([at]) => at > this.live.now() - 2 * 60 * MINUTES);
     if (json !== "{}") this.history.push([this.live.at ?? this.live.now(), used]);
+    this.live.whole.history = this.history; // for the next view of this model
   }
 
   drawStale() {
-    const { live, say } = this;
-    this.dead = live.live !== true;
-    attribute(this.root, "data-live", String(live.live ?? "pending"));
-    put(this.stale, live.live === false ? say("live.not", { time: new Date((live.at ?? 0) * 1000).toLocaleString() }) : "");
-    this.stale.hidden = live.live !== false;
+    this.dead = this.live.live !== true;
+    this.live.drawStale(this.root, this.stale);
   }
 
   drawError(error) {
@@ -322,9 +320,7 @@ class Card {
 
   tick() {
     if (!this.root) return;
-    const { live, say } = this, d = live.document, now = live.now();
-    if (this.dead !== (live.live !== true)) this.drawStale();
-    const frozen = live.live === false ? live.at : now;
+    const { live, say } = this, d = live.document, frozen = live.moment();
     const facts = [d.target, Object.keys(d.nodes ?? {}).length ? this.count(Object.keys(d.nodes).length) : "",
       d.created && BUSY.has(d.state) ? say("made", { time: whole(frozen - d.created) }) : ""];
     put(this.facts, facts.filter(Boolean).join(" · "));
@@ -390,7 +386,7 @@ class Card {
     this.extend.hidden = !limited || this.lease.hidden;
   }
 
-  tickJobs(jobs, now = this.live.now()) {
+  tickJobs(jobs, now = this.live.moment()) {
     for (const [name, node] of this.jobs.body._rows ?? []) {
       const job = jobs[name];
       if (!job) continue;

@@ -31,9 +31,7 @@ class ClusterTable {
   draw() {
     const { live, say } = this, d = live.document, rows = Object.entries(d.rows ?? {});
     put(this.title, say("clusters.count", { count: rows.length }));
-    put(this.stale, live.live === false ? say("live.not", { time: new Date((live.at ?? 0) * 1000).toLocaleString() }) : "");
-    this.stale.hidden = live.live !== false;
-    attribute(this.root, "data-live", String(live.live ?? "pending"));
+    live.drawStale(this.root, this.stale);
     put(this.problem, d.problem ?? "");
     this.problem.hidden = !d.problem;
     keyed(this.notes, (d.notes ?? []).map((note, index) => [index, note]), () => make("li"), (node, note) => put(node, note));
@@ -70,7 +68,7 @@ class ClusterTable {
 
   tick() {
     if (!this.root) return;
-    const now = this.live.live === false ? this.live.at : this.live.now();
+    const now = this.live.moment();
     for (const [name, node] of this.table.body._rows ?? []) {
       const created = this.live.document.rows?.[name]?.created;
       put(node.children[4], created ? whole(now - created) : "");

@@ -36,9 +36,7 @@ class GpuChart {
     this.remember(devices);
     put(this.title, d.count ? say("gpus.count", { count: d.count }) : say("gpus.none"));
     put(this.where, d.where ?? "");
-    put(this.stale, live.live === false ? say("live.not", { time: new Date((live.at ?? 0) * 1000).toLocaleString() }) : "");
-    this.stale.hidden = live.live !== false;
-    attribute(this.root, "data-live", String(live.live ?? "pending"));
+    live.drawStale(this.root, this.stale);
     put(this.problem, d.problem ?? "");
     this.problem.hidden = !d.problem;
     this.table.frame.hidden = !devices.length;
@@ -93,7 +91,7 @@ class GpuChart {
 
   tick() {
     if (!this.root) return;
-    const now = this.live.live === false ? this.live.at : this.live.now();
+    const now = this.live.moment();
     for (const [key, node] of this.table.body._rows ?? []) {
       const device = this.live.document.devices?.[key];
       if (!device) continue;

@@ -4,6 +4,7 @@
 const LOOK_MS = 10_000; // how often a view that is seen says so
 const SILENT_MS = 15_000; // longer than the kernel's beats (5 s) and its slowest read (9 s)
 const FIRST_MS = 6_000; // a kernel that lives answers the first look by then
+const ANSWER_MS = 500; // what it answers sooner is not worth a word
 
 function merged(target, change) {
   if (change === null || typeof change !== "object" || Array.isArray(change)) return change;
@@ -21,19 +22,23 @@ class Live {
   constructor(model, element, { draw, tick, taken }) {
     Object.assign(this, { model, element, tick, taken: taken ?? (() => {}), seen: false });
     this.draw = () => (draw(this), this.drawLeftOut());
-    this.number = -1;
-    this.document = {};
-    this.heard = 0;
-    this.opened = performance.now();
+    this.whole = { number: -1, document: {} };
+    this.heard = -Infinity;
+    this.asked = -Infinity; // since when it waits for the first beat after a silence
     this.looked = -Infinity;
     this.onWhole = () => this.takeWhole(model.get("whole"), true);
     this.onPatch = () => this.takePatch(model.get("patch"), true);
     this.onVisible = () => this.look();
+    this.onComm = () => this.doubt();
     this.takeWhole(model.get("whole"), false);
     // What was there before this view is no sign of life: a saved notebook has it too.
     this.takePatch(model.get("patch"), false);
+    // What is older than that was saved with the notebook, and is nothing to wait for.
+    this.mayLive = Math.abs(Date.now() / 1000 - (this.at ?? 0)) < SILENT_MS / 1000;
+    if (this.mayLive) this.asked = performance.now();
     model.on("change:whole", this.onWhole);
     model.on("change:patch", this.onPatch);
+    model.on("comm_live_update", this.onComm); // ipywidgets: its kernel is gone, or there again
     document.addEventListener("visibilitychange", this.onVisible);
     this.observer = new IntersectionObserver((entries) => {
       this.seen = entries.some((entry) => entry.isIntersecting);
@@ -50,14 +55,29 @@ class Live {
     document.removeEventListener("visibilitychange", this.onVisible);
     this.model.off("change:whole", this.onWhole);
     this.model.off("change:patch", this.onPatch);
+    this.model.off("comm_live_update", this.onComm);
+  }
+
+  // The model's whole is kept true in place: a view that is made later, or a saved notebook, begins with what is known.
+  get number() {
+    return this.whole.number;
+  }
+
+  get document() {
+    return this.whole.document;
+  }
+
+  // When the document was true, in seconds since 1970.
+  get at() {
+    return this.whole.now;
   }
 
   takeWhole(whole, fromKernel) {
-    if (!whole || whole.number === this.number) return;
+    if (!whole || whole === this.whole) return;
+    // What was saved earlier does not replace what has been shown since.
+    if (whole.number < this.number) return this.model.set("whole", this.whole);
     this.texts = words = whole.texts;
-    this.number = whole.number;
-    this.document = structuredClone(whole.document);
-    this.at = whole.now;
+    this.whole = whole;
     if (fromKernel) this.hear(whole.now);
     this.taken(this, whole);
     this.draw();
@@ -70,28 +90,53 @@ class Live {
       // It has the number of the last change, whose content this view may lack.
       if (patch.number !== this.number) this.ask("whole");
     } else if (patch.number === this.number + 1) {
-      this.number = patch.number;
-      this.at = patch.now;
-      this.document = merged(this.document, patch.change);
+      Object.assign(this.whole, { number: patch.number, now: patch.now, document: merged(this.document, patch.change) });
       this.draw();
     } else if (patch.number > this.number) {
       this.ask("whole"); // one was missed: the view was made between two patches
+    } else if (fromKernel) {
+      this.draw(); // another view of this model has taken it
     }
   }
 
   hear(now) {
-    this.at = now;
-    this.offset = now - Date.now() / 1000;
     const before = this.live;
+    this.whole.now = Math.max(now, this.at ?? 0);
+    this.offset = now - Date.now() / 1000;
     this.heard = performance.now();
-    if (before !== true) this.draw();
+    this.mayLive = true;
+    if (before !== true) this.changed();
   }
 
+  // True after a beat that is recent, undefined while the first one after a silence may still come, else false.
   get live() {
-    if (this.heard) return performance.now() - this.heard < SILENT_MS;
-    // What is older than that was saved with the notebook, and is nothing to wait for.
-    const fresh = Math.abs(Date.now() / 1000 - (this.at ?? 0)) < SILENT_MS / 1000;
-    return fresh && performance.now() - this.opened < FIRST_MS ? undefined : false;
+    const now = performance.now();
+    if (now - this.heard < SILENT_MS) return true;
+    return now - this.asked < FIRST_MS ? undefined : false;
+  }
+
+  // What people read beside what may be old; nothing in the moment that an answer takes.
+  get notice() {
+    const { live } = this;
+    if (live || (live === undefined && performance.now() - this.asked < ANSWER_MS)) return "";
+    return say(live === false ? "live.not" : "live.checking", { time: new Date((this.at ?? 0) * 1000).toLocaleString() });
+  }
+
+  doubt() {
+    this.heard = -Infinity;
+    if (this.mayLive) this.asked = performance.now();
+    this.ask("look");
+    this.changed();
+  }
+
+  changed() {
+    const shown = `${this.live} ${this.notice}`;
+    if (shown !== this.shown) (this.shown = shown), this.draw();
+  }
+
+  // The time by which ages are told: that of the document where it may be over.
+  moment() {
+    return this.live ? this.now() : this.at ?? this.now();
   }
 
   // Seconds since 1970 by the clock of the machine that the kernel runs on.
@@ -110,32 +155,29 @@ class Live {
   look() {
     if (document.hidden || !this.seen) return;
     const now = performance.now();
-    if (now - this.looked > SILENT_MS) {
-      // It was hidden, and heard nothing because it asked for nothing: it gets time to hear.
-      if (this.heard) this.heard = Math.max(this.heard, now - SILENT_MS + FIRST_MS);
-    }
+    // It was hidden, and heard nothing because it asked for nothing: it gets time to hear.
+    if (this.mayLive && now - this.looked > SILENT_MS) this.asked = now;
     this.looked = now;
     this.ask("look");
+    this.changed();
   }
 
   second() {
     if (document.hidden || !this.seen) return;
-    if (performance.now() - this.looked >= LOOK_MS) {
-      this.look();
-      // A second view, or a saved notebook, begins with what is known now.
-      this.model.set("whole", { ...this.model.get("whole"), number: this.number, now: this.at,
-        document: structuredClone(this.document) });
-    }
-    const live = this.live;
-    if (live !== this.wasLive) {
-      this.wasLive = live;
-      this.draw();
-    }
+    if (performance.now() - this.looked >= LOOK_MS) this.look();
+    this.changed();
     this.tick(this);
   }
 
   say(key, values) {
     return say(key, values);
+  }
+
+  // On `root`, and in `note` for people, whether what is shown is live.
+  drawStale(root, note) {
+    attribute(root, "data-live", String(this.live ?? "pending"));
+    put(note, this.notice);
+    note.hidden = !note.textContent;
   }
 
   // Below each table stands what it leaves out: `left_out` of the document, by the table's name.

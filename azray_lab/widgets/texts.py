@@ -42,6 +42,7 @@ TEXTS: dict[str, str] = {
     "dashboard": "Ray dashboard",
     "dashboard.help": "Opens in a new tab and asks for the cluster's token, which is in {path}",
     # Liveness.
+    "live.checking": "This shows how it was at {time}. Asking the kernel whether it is still so.",
     "live.not": "Not live: this shows how it was at {time}. Run the cell again for a live card.",
     # An operation.
     "operation": "{name}: {state}",

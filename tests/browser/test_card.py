@@ -76,6 +76,7 @@ def test_a_card_lives_through_a_closed_tab_and_tells_of_a_lost_kernel(browser, s
     browser.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     expect(shown).to_have_attribute("data-live", "false")
     expect(shown).to_contain_text("Not live")
+    expect(shown).to_contain_text("3 of 12")  # and not what it began with
     expect(button(shown, "Down")).to_have_attribute("aria-disabled", "true")
     browser.page.wait_for_function(
         "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"

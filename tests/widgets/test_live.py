@@ -163,6 +163,76 @@ def test_what_was_saved_long_ago_is_not_live_from_the_first_moment(node, age, ta
     assert json.loads(done.stdout) == [taken, True]
 
 
+# A page with a clock of its own. `steps` are what happens in it; after each it is asked what it takes itself for.
+_CLOCK = """
+let clock = 0, see;
+performance.now = () => 1000 * clock;
+Date.now = () => 1000 * (1e6 + clock);
+globalThis.document = {addEventListener() {}, hidden: false};
+const seeing = (act) => (see = (seen) => act([{isIntersecting: seen}]));
+globalThis.IntersectionObserver = class { constructor(act) { seeing(act); } observe() {} };
+globalThis.setInterval = () => 0;
+%s
+const heard = {}, asked = [], told = [];
+const texts = {"live.not": "not live", "live.checking": "checking"};
+const first = () => ({number: 1, now: 1e6, texts, document: {a: 1}});
+const on = (name, act) => (heard[name] = act), set = (key, value) => (model[key] = value);
+const model = {whole: first(), get: (key) => model[key], set, on, send() {}};
+const made = () => new Live(model, {}, {draw() {}, tick() {}});
+let live = made();
+const steps = {
+  see: (seen) => see(seen),
+  wait: (seconds) => { for (const end = clock + seconds; clock < end; clock++) live.second(); },
+  beat: () => steps.patch({number: live.number, change: {}, beat: true}),
+  change: (a) => steps.patch({number: live.number + 1, change: {a}}),
+  patch: (patch) => { model.patch = {...patch, now: 1e6 + clock}; heard["change:patch"](); },
+  kernel: () => heard.comm_live_update(),
+  again: () => (live = made()),
+  saved: () => { model.whole = first(); heard["change:whole"](); },
+};
+for (const [what, value] of JSON.parse(process.argv[1])) {
+  steps[what](value);
+  told.push([String(live.live), live.notice, live.moment() - 1e6, live.document.a]);
+}
+console.log(JSON.stringify(told));
+"""
+
+
+def happens(node: str, *steps: tuple[str, Any]) -> list[list[Any]]:
+    """After each step: whether the view takes itself for live, its notice, its age in seconds, and what it shows."""
+    command = [node, "-e", _CLOCK % asset("words.js", "live.js"), json.dumps(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    told: list[list[Any]] = json.loads(done.stdout)
+    return told
+
+
+def test_a_view_that_was_not_seen_for_long_is_live_only_after_a_beat(node):
+    """Scrolled into the page after silence it first asks; its ages stand still until the beat, or it is not live."""
+    start = (("see", True), ("beat", 0), ("see", False), ("wait", 108))
+    *_, seen, soon, late = happens(node, *start, ("see", True), ("wait", 2), ("wait", 5))
+    assert seen == ["undefined", "", 0, 1]
+    assert soon == ["undefined", "checking", 0, 1]
+    assert late == ["false", "not live", 0, 1]
+    *_, answered = happens(node, *start, ("see", True), ("beat", 0))
+    assert answered == ["true", "", 108, 1]
+
+
+def test_a_view_whose_kernel_is_gone_knows_it_at_once(node):
+    """The word of ipywidgets that the comm is gone stops the ages; without a beat the view is not live in seconds."""
+    _, beat, gone, late, back = happens(node, ("see", True), ("beat", 0), ("kernel", 0), ("wait", 7), ("beat", 0))
+    assert beat[0] == "true"
+    assert gone == ["undefined", "", 0, 1]
+    assert late == ["false", "not live", 0, 1]
+    assert back == ["true", "", 7, 1]
+
+
+def test_a_view_never_goes_back_in_time(node):
+    """Another view of the model begins with what the first has got, and what was saved earlier replaces nothing."""
+    told = happens(node, ("see", True), ("wait", 3), ("change", 2), ("again", 0), ("saved", 0), ("again", 0))
+    assert [shown for *_, shown in told] == [1, 1, 2, 2, 2, 2]
+    assert [age for _, _, age, _ in told][2:] == [3, 3, 3, 3]
+
+
 def test_the_repr_is_short():
     """The inherited one would serialise the whole state, JavaScript included."""
     assert len(repr(Live({"a": "b" * 10_000}))) < 100
