@@ -33,8 +33,10 @@ class GpuChart {
 
   draw() {
     const { live, say } = this, d = live.document, devices = Object.entries(d.devices ?? {});
-    this.remember(devices);
-    put(this.title, d.count ? say("gpus.count", { count: d.count }) : say("gpus.none"));
+    if (!d.as_of) this.remember(devices);
+    const count = d.count ? say("gpus.count", { count: d.count }) : say(d.problem ? "gpus" : "gpus.none");
+    put(this.title, d.as_of ? say("gpus.as_of", { what: count, time: clock(d.as_of) }) : count);
+    attribute(this.root, "data-current", String(!d.as_of));
     put(this.where, d.where ?? "");
     live.drawStale(this.root, this.stale);
     put(this.problem, d.problem ?? "");
@@ -91,7 +93,8 @@ class GpuChart {
 
   tick() {
     if (!this.root) return;
-    const now = this.live.moment();
+    const then = this.live.document.as_of, now = then ?? this.live.moment();
+    const time = then ? clock(then) : "";
     for (const [key, node] of this.table.body._rows ?? []) {
       const device = this.live.document.devices?.[key];
       if (!device) continue;
@@ -102,11 +105,15 @@ class GpuChart {
         const width = span(points, now, GPU_MINUTES);
         cell.chart._draw(points, now, width);
         const values = points.map(([, value]) => Math.round(100 * value));
-        attribute(cell.chart, "aria-label", this.say("gpu.chart", { label: this.say(`column.${name}`), device: key,
+        attribute(cell.chart, "aria-label", this.say(then ? "gpu.chart.as_of" : "gpu.chart", { label: this.say(`column.${name}`), device: key, time,
           minutes: Math.ceil(width / 60), now: values.at(-1) ?? "", highest: Math.max(...values, 0) }));
       });
     }
   }
+}
+
+function clock(seconds) {
+  return new Date(seconds * 1000).toLocaleTimeString();
 }
 
 export default {

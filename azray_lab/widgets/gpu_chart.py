@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.cluster import attach
-from azray_lab.errors import AzRayError
+from azray_lab.errors import AzRayError, UnknownClusterError
 from azray_lab.hardware import reading
 from azray_lab.widgets.cluster import READ_SECONDS
 from azray_lab.widgets.feed import feed
@@ -27,6 +27,7 @@ class GpuSource:
     def __init__(self, report: GpuReport) -> None:
         self._report = report
         self._problem = ""
+        self._gone = False
         self.history: deque[tuple[float, dict[str, list[float | None]]]] = deque(maxlen=_KEPT)
         self._remember()
 
@@ -40,9 +41,9 @@ class GpuSource:
         try:
             self._report = _read(self._report.where)
         except AzRayError as error:
-            self._problem = str(error)
+            self._problem, self._gone = str(error), isinstance(error, UnknownClusterError)
             return False
-        self._problem = ""
+        self._problem, self._gone = "", False
         self._remember()
         return True
 
@@ -61,11 +62,19 @@ class GpuSource:
         return found
 
     def document(self) -> dict[str, Any]:
-        """All devices, and why there are not more."""
+        """All devices, and why there are not more.
+
+        While the report cannot be read, `as_of` is when it was (seconds since 1970); what has ended has no devices.
+        """
+        if self._gone:
+            gone = {"where": self._report.where, "count": 0, "devices": {}, "tables": [], "reasons": []}
+            return {**gone, "problem": self._problem, "as_of": None}
         told = self._report.tables()
         tables = [{"columns": [say(f"report.{name}") for name in names], "rows": rows} for names, rows in told]
         document = {"where": self._report.where, "count": self._report.count, "devices": self._devices()}
-        return {**document, "tables": tables, "reasons": self._report.why(), "problem": self._problem}
+        as_of = round(self._report.read, 1) if self._problem else None
+        told_of = {"reasons": self._report.why(), "problem": self._problem, "as_of": as_of}
+        return {**document, "tables": tables, **told_of}
 
 
 def _read(where: str) -> GpuReport:

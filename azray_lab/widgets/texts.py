@@ -152,6 +152,7 @@ TEXTS: dict[str, str] = {
     "gpus": "GPUs",
     "gpus.count": "GPUs ({count})",
     "gpus.none": "No GPU.",
+    "gpus.as_of": "{what} as of {time}",
     "gpus.report": "The report in full",
     # The columns of its tables, by the report's own names for them.
     "report.node": "node",
@@ -175,6 +176,7 @@ TEXTS: dict[str, str] = {
     "gpu.pretend": "pretended",
     "gpu.memory": "{used} / {total}",
     "gpu.times": "{count} x",
+    "gpu.chart.as_of": "{label} of {device} in the {minutes} min before {time}: last {now} %, highest {highest} %",
     "gpu.chart": "{label} of {device} in the last {minutes} min: now {now} %, highest {highest} %",
     # Without a front end.
     "static": "A live card shows here while the kernel runs; this is how it was at {time}.",

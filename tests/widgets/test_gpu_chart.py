@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import azray_lab
+from azray_lab import registry
 from azray_lab.accelerators import Host
 from azray_lab.accelerators.devices import Device, Reason
 from azray_lab.hardware import GpuReport, Holder, reading
 from azray_lab.hardware.report import GpuRow, row_of
+from azray_lab.testing.ray_dashboard import run_dashboard
 from azray_lab.widgets.display import _key
 from azray_lab.widgets.feed import feed
 from azray_lab.widgets.gpu_chart import GpuChart, GpuSource
@@ -58,13 +61,13 @@ def test_a_thousand_nodes_without_a_gpu_have_one_reason():
     assert document["reasons"] == ["worker-0, worker-1, worker-2, worker-3 and 996 more: Ray was told of no GPU here"]
 
 
-def test_a_cluster_that_is_gone_is_told_and_the_last_numbers_stay(report: GpuReport, until: Until):
-    """Reading fails: the chart says so and does not end the thread."""
+def test_a_cluster_that_has_ended_has_no_gpus_any_more(report: GpuReport, until: Until):
+    """Reading fails: the chart says so, shows no device as if it were there, and does not end the thread."""
     chart = GpuChart(report)
     try:
         until(lambda: chart.document["problem"], "the word that it cannot be read")
         assert "no-such-cluster" in chart.document["problem"]
-        assert set(chart.document["devices"]) == {"head/0", "head/1", "worker-1/H100"}
+        assert (chart.document["devices"], chart.document["tables"], chart.document["count"]) == ({}, [], 0)
         assert feed().running
     finally:
         chart.close()
@@ -87,3 +90,23 @@ def test_a_dashboard_that_hangs_does_not_hold_the_chart(ray: FakeRay):
     assert not source.read()
     assert "does not answer" in source.document()["problem"]
     assert sum(ray.asked.values()) == 1
+
+
+def test_what_a_dead_cluster_told_last_has_its_time_and_is_not_drawn_on():
+    """While nothing answers the devices stay, marked with when they were read, and no reading is added to the lines."""
+    with run_dashboard(nodes=2, gpus=2) as ray:
+        ray.register("dies")
+        source = GpuSource(reading.cluster("dies", azray_lab.attach("dies").endpoint))
+        assert source.read()
+        before = source.document()
+        assert (len(before["devices"]), before["as_of"], before["problem"]) == (4, None, "")
+        readings = len(source.history)
+        ray.kill()
+        assert not source.read()
+        after = source.document()
+        assert after["problem"]
+        assert after["as_of"] == round(source.report.read, 1)
+        assert (after["devices"], len(source.history)) == (before["devices"], readings)
+        registry.forget("dies")
+        assert not source.read()
+        assert (source.document()["devices"], source.document()["as_of"]) == ({}, None)
