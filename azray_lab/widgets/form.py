@@ -7,22 +7,19 @@ share stands behind one lock, and what takes long runs in a thread of its own.
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as widgets
-
 from azray_lab import views
-from azray_lab.errors import AzRayError, SpecError, UnknownNameError, nearest
+from azray_lab.errors import SpecError, UnknownNameError, nearest
 from azray_lab.spec.loading import Source, load
 from azray_lab.spec.writing import to_yaml
-from azray_lab.widgets.form_controls import Context, Field, Reading, words_of
-from azray_lab.widgets.form_fields import MISSING, tree
-from azray_lab.widgets.form_sections import Fields, heading
+from azray_lab.widgets import form_cells
+from azray_lab.widgets.form_controls import Field, Reading, words_of
+from azray_lab.widgets.form_fields import MISSING
 from azray_lab.widgets.form_static import as_html, as_text
 from azray_lab.widgets.form_texts import say
-from azray_lab.widgets.form_yaml import YamlView
+from azray_lab.widgets.form_view import View
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
@@ -44,20 +41,41 @@ class Form:
 
     def __init__(self, spec: ClusterSpec) -> None:
         self._lock = threading.RLock()
-        self._filling = self._all = False
+        self._filling = False
+        self._spec = spec
+        self._made: View | None = None
         self._operation: Operation[Cluster] | None = None
+        self._asked: ClusterSpec | None = None
         self._threads: list[threading.Thread] = []
         self._presses = 0
-        self._fields = Fields(tree(), Context(self._alone(self._changed), _runs(), self._alone))
         self._reading = Reading()
-        self._data: dict[str, Any] = {}
-        words = ("title", "copy", "copied", "selected", "lost")
-        self._yaml = YamlView(words={name: say(f"yaml.{name}") for name in words})
-        self._message = widgets.HTML()
-        self._planned = widgets.VBox([])
-        self._card = widgets.VBox([])
-        self.widget = self._drawn()
-        self.fill(spec)
+        self._data: dict[str, Any] = spec.to_dict()
+
+    @property
+    def _view(self) -> View:
+        """Its widgets, made when they are first needed: where nothing is shown or typed there are none."""
+        with self._lock:
+            if self._made is None:
+                pressed = {"plan": self._guarded(self._plan), "up": self._guarded(self._up)}
+                self._made = View(self._alone(self._changed), self._alone, pressed)
+                self._fill(self._spec)
+            return self._made
+
+    @property
+    def widget(self) -> Any:
+        """What is displayed: the widget that all others of the form are in."""
+        return self._view.root
+
+    def close(self) -> None:
+        """Ends its widgets, which disappear from the page; shown again, it begins with the last spec that was right.
+
+        What Up began goes on. A cell that is run again does this to the form that it showed before.
+        """
+        with self._lock:
+            if self._made is not None:
+                self._spec = self._read()[0] or self._spec
+                made, self._made, self._data = self._made, None, self._spec.to_dict()
+                made.close()
 
     # What it says.
 
@@ -74,7 +92,10 @@ class Form:
 
     @property
     def yaml(self) -> str:
-        """The spec as the text of `azray.yaml`: what differs from the defaults, and what is wrong as it was typed."""
+        """The spec as the text of `azray.yaml`: name, target, and what differs from the defaults.
+
+        What is wrong stands in it as it was typed.
+        """
         with self._lock:
             return self._text(self._read()[0])
 
@@ -92,18 +113,27 @@ class Form:
 
     def fill(self, spec: Source | None = None, **overrides: Any) -> None:
         """Fills the form from another spec, given as to `azray_lab.ui`."""
-        data = load(spec, arguments=overrides).spec.to_dict()
+        filled = load(spec, arguments=overrides).spec
         with self._lock:
-            self._filling = True
-            try:
-                self._fields.fill(data)
-            finally:
-                self._filling = False
-            self._changed()
+            if self._made is None:
+                self._spec, self._data = filled, filled.to_dict()
+            else:
+                self._fill(filled)
+
+    def _fill(self, spec: ClusterSpec) -> None:
+        view = self._view
+        self._filling = True
+        try:
+            view.fields.fill(spec.to_dict())
+        finally:
+            self._filling = False
+        view.settle()
+        self._changed()
 
     def field(self, key: str) -> Any:
         """The widget in which the setting `key` is typed: `form.field("lease.idle").value = "30m"`."""
         with self._lock:
+            self._view  # noqa: B018 - its fields are made now, if they were not yet
             self._read()
             part = self._reading.places.get(key)
         if not isinstance(part, Field):
@@ -114,7 +144,12 @@ class Form:
 
     def button(self, name: str) -> Any:
         """The button `plan` or `up`; `.click()` presses it."""
-        return self._buttons[name]
+        buttons = self._view.buttons
+        if name not in buttons:
+            known = ", ".join(buttons)
+            message = say("button.unknown", name=repr(name))
+            raise UnknownNameError(message, cause=say("button.known", names=known), name=name, known=known)
+        return buttons[name]
 
     def wait(self, timeout: float | None = None) -> None:
         """Waits until what Plan and Up began has ended, at most `timeout` seconds each."""
@@ -126,19 +161,22 @@ class Form:
     # What changes.
 
     def _changed(self) -> None:
-        if self._filling:
+        if self._filling or self._made is None:
             return
         spec, problems = self._read()
         self._tell(problems)
-        self._fields.aim(str(self._data.get("target", "local")))
-        self._yaml.text = self._text(spec)
-        self._yaml.wrong = bool(problems)
-        self._yaml.status = say("yaml.wrong", places=self._places(problems)) if problems else say("yaml.right")
+        self._made.fields.aim(str(self._data.get("target", "local")))
+        yaml = self._made.yaml
+        yaml.text = self._text(spec)
+        yaml.wrong = bool(problems)
+        yaml.status = say("yaml.wrong", places=self._places(problems)) if problems else say("yaml.right")
 
     def _read(self) -> tuple[ClusterSpec | None, dict[str, str]]:
         """The spec, or what is wrong with it by the places of the form."""
+        if self._made is None:
+            return self._spec, {}
         reading = Reading()
-        data = self._fields.read((), reading)
+        data = self._made.fields.read((), reading)
         self._reading, self._data = reading, {} if data is MISSING else data
         try:
             spec = load(self._data).spec
@@ -158,7 +196,7 @@ class Form:
         for key, part in self._reading.places.items():
             part.tell(problems.get(key, ""))
         if any(self._folded(key) for key in problems):
-            self._unfold(shown=True)
+            self._view.unfold(shown=True)
 
     def _folded(self, key: str) -> bool:
         """Whether the place at `key`, or one around it, is folded away at first."""
@@ -170,8 +208,10 @@ class Form:
         return ", ".join(self._named(key) for key in problems)
 
     def _named(self, key: str) -> str:
-        """A place in words: `Worker group 1: CPUs`."""
-        outer, _, _ = key.rpartition(".")
+        """A place in words: `Worker group 1: CPUs`, also for what lies deeper in it, as `workers.0.gpus.type`."""
+        outer = key.rpartition(".")[0]
+        while (inner := self._reading.places.get(outer)) and getattr(inner, "inline", False):
+            outer = outer.rpartition(".")[0]
         around = self._reading.places.get(outer) if outer else None
         label = self._reading.places[key].label
         return f"{around.label}: {label}" if around else label
@@ -190,7 +230,7 @@ class Form:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - shown; there is nobody else to tell
-                self._show_error(error)
+                self._view.show_error(error)
 
         return callback
 
@@ -203,17 +243,6 @@ class Form:
 
         return self._guarded(locked)
 
-    def _show_error(self, error: Exception) -> None:
-        said = str(error) if isinstance(error, AzRayError) else f"{type(error).__name__}: {error}"
-        more = ""
-        if not isinstance(error, AzRayError):
-            trace = views.escape("".join(traceback.format_exception(error)))
-            more = f"<details><summary>{say('details')}</summary><pre>{trace}</pre></details>"
-        self._say(f'<p class="azray-wrong">{views.escape(said)}</p>{more}', role="alert")
-
-    def _say(self, markup: str, role: str = "status") -> None:
-        self._message.value = f'<div role="{role}">{markup}</div>' if markup else ""
-
     def _complete(self) -> ClusterSpec | None:
         """The spec; None after saying what is wrong and putting the keyboard there."""
         with self._lock:
@@ -222,67 +251,73 @@ class Form:
                 return spec
             self._tell(problems)
             words = views.escape(say("mend", places=self._places(problems)))
-            self._say(f'<p class="azray-wrong">{words}</p>', role="alert")
+            self._view.say(f'<p class="azray-wrong">{words}</p>', role="alert")
             self._reading.places[next(iter(problems))].focus()
             return None
 
     def _plan(self) -> None:
         with self._lock:
-            self._presses += 1
-            number = self._presses
+            number = self._pressed()
             if (spec := self._complete()) is None:
                 return
-            self._say(f"<p>{views.escape(say('plan.busy', name=spec.name))}</p>")
+            self._view.say(f"<p>{views.escape(say('plan.busy', name=spec.name))}</p>")
         self._in_background(lambda: self._show_plan(spec, number))
+
+    def _pressed(self) -> int:
+        """Tells the front end that the press has arrived; returns its number."""
+        self._presses += 1
+        self._view.yaml.heard = self._presses
+        return self._presses
 
     def _show_plan(self, spec: ClusterSpec, number: int) -> None:
         """Shows the plan, or why there is none; an answer that comes after a later press is nobody's any more."""
         from azray_lab.planning import plan
 
-        shown: list[Any] = []
+        shown = ""
         error: Exception | None = None
         try:
-            shown = [widgets.HTML(plan(spec)._repr_html_())]
+            shown = plan(spec)._repr_html_()
         except Exception as caught:  # noqa: BLE001 - shown; there is nobody else to tell
             error = caught
         with self._lock:
-            if number == self._presses:
-                self._planned.children = shown
-                self._show_error(error) if error else self._say("")
+            if number == self._presses and self._made is not None:
+                self._made.show_plan(shown)
+                self._made.show_error(error) if error else self._made.say("")
 
     def _up(self) -> None:
         from azray_lab.cluster import up_operation
 
         with self._lock:
-            self._presses += 1
+            self._pressed()
             if (spec := self._complete()) is None:
                 return
             if self._operation and not self._operation.done:
-                busy = say("up.busy", operation=self._operation.name)
-                self._say(f"<p>{views.escape(busy)}</p>")
+                self._tell_busy(self._operation, spec)
                 return
             task = up_operation(spec)
-            self._operation = task.operation
-            self._say("")
-            self._planned.children = []
+            self._operation, self._asked = task.operation, spec
+            self._view.say("")
+            self._view.show_plan("")
         task.operation.subscribe(self._on_event)
         task.start()
         self._show_card(task)
 
+    def _tell_busy(self, work: Operation[Cluster], spec: ClusterSpec) -> None:
+        """A second click on what is under way does nothing; for another spec it says why."""
+        busy = f"<p>{views.escape(say('up.busy', operation=work.name))}</p>"
+        self._view.say("" if spec == self._asked else busy)
+
     def _show_card(self, task: Task[Cluster]) -> None:
         from azray_lab.widgets.card import card_for
 
-        old = self._card.children
-        # The card of this cluster that is there already shows what begins now.
-        if not old or old[0].name != task.operation.subject:
-            self._card.children = [card_for(task)]
-            for card in old:
-                card.close()
+        with self._lock:
+            if self._made is not None:
+                self._made.show_card(task.operation.subject, lambda: card_for(task))
 
     def _on_event(self, event: Event) -> None:
-        if event.kind == "result" and self._operation:
+        if event.kind == "result" and self._operation and self._made is not None:
             use = say("up.use", name=self._operation.subject)
-            self._say(f"<p>{views.escape(use)}</p>")
+            self._made.say(f"<p>{views.escape(use)}</p>")
 
     def _in_background(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._guarded(work), name="azray-form", daemon=True)
@@ -290,33 +325,6 @@ class Form:
         thread.start()
 
     # How it looks.
-
-    def _drawn(self) -> Any:
-        self._fold = widgets.Button(description=say("advanced.show"), icon="caret-right")
-        self._fold.on_click(self._alone(lambda: self._unfold(shown=not self._all)))
-        self._buttons = {name: self._button(name) for name in ("plan", "up")}
-        actions = widgets.HBox([*self._buttons.values()])
-        settings = widgets.VBox([self._fields.box, self._fold])
-        result = widgets.VBox([self._yaml, actions, self._message, self._planned, self._card])
-        columns = widgets.HBox([settings, result])
-        root = widgets.VBox([heading(say("heading.form"), 3), columns])
-        for box, name in ((root, "form"), (columns, "columns"), (settings, "settings"), (result, "result")):
-            box.add_class(f"azray-{name}")
-        actions.add_class("azray-actions")
-        self._message.add_class("azray-message")
-        return root
-
-    def _button(self, name: str) -> Any:
-        button = widgets.Button(description=say(name), tooltip=say(f"{name}.help"))
-        button.button_style = "primary" if name == "up" else ""
-        button.on_click(self._guarded(self._plan if name == "plan" else self._up))
-        return button
-
-    def _unfold(self, *, shown: bool) -> None:
-        self._all = shown
-        (self.widget.add_class if shown else self.widget.remove_class)("azray-all")
-        self._fold.description = say("advanced.hide" if shown else "advanced.show")
-        self._fold.icon = "caret-down" if shown else "caret-right"
 
     def to_dict(self) -> dict[str, Any]:
         """What the form says, as the JSON of a spec."""
@@ -331,13 +339,9 @@ class Form:
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         from azray_lab.widgets.display import interactive
 
-        # Where nobody can click, as under papermill, what is kept is the form as it is.
-        shown: dict[str, Any] = self.widget._repr_mimebundle_(**kwargs) if interactive() else {}
-        return {**shown, "text/plain": repr(self), "text/html": self._repr_html_()}
-
-
-def _runs() -> frozenset[str]:
-    """The kinds of targets that this version runs."""
-    from azray_lab.cluster.targets import every_target
-
-    return frozenset(target.kind for target in every_target())
+        text = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        if not interactive():  # nobody can click, as under papermill: what is kept is the form as it is
+            return text
+        form_cells.note(self)
+        shown: dict[str, Any] = self.widget._repr_mimebundle_(**kwargs)
+        return {**shown, **text}

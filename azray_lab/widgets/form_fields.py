@@ -208,8 +208,16 @@ def value_of(setting: Setting, text: str) -> Any:
         return MISSING
     if fields.takes_text(setting.annotation):
         return text
-    value = read_document(text, setting.name).data
+    value = _parsed(setting, text)
     return MISSING if value is None else value
+
+
+def _parsed(setting: Setting, text: str) -> Any:
+    """Text as YAML; its parser speaks of lines and of documents, and here is one field."""
+    try:
+        return read_document(text, setting.name).data
+    except SpecError as error:
+        raise SpecError(say("value.unreadable", text=repr(text[:40]))) from error
 
 
 def _pairs(setting: Setting, text: str) -> Iterable[tuple[str, Any]]:
@@ -238,4 +246,4 @@ def _item(setting: Setting, text: str) -> Any:
     raw = fields.takes_text(fields.child(setting.annotation, "")) and text[:1] not in ("'", '"')
     if raw or not text:
         return text
-    return read_document(text, setting.name).data
+    return _parsed(setting, text)

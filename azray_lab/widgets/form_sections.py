@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from azray_lab import views
 from azray_lab.spec.problems import Loc, dotted
+from azray_lab.widgets import form_tree
 from azray_lab.widgets.form_controls import Context, Field, Noted, Part, Reading
 from azray_lab.widgets.form_fields import MISSING, Many, Section, Setting
 from azray_lab.widgets.form_texts import TEXTS, heading_of, say
@@ -50,7 +51,7 @@ class Fields(Noted):
         row = widgets.HBox([self.parts[name].box for name in beside])
         row.add_class("azray-row")
         below = [part.box for name, part in self.parts.items() if name not in beside]
-        inline = "." in section.key
+        self.inline = inline = "." in section.key
         if section.key and not inline and title is None:
             title = heading(self.label, 4)
         super().__init__(
@@ -111,10 +112,13 @@ class Items(Noted):
         """Makes as many entries as `value` has, and fills them."""
         data = value if isinstance(value, list) else []
         kept = self.items[: len(data)]
+        over = self.items[len(data) :]
         self.items = [*kept, *(self._made() for _ in range(len(data) - len(kept)))]
         for item, one in zip(self.items, data, strict=True):
             item.fill(one)
         self._show()
+        for item in over:
+            form_tree.close(item.box)
 
     def aim(self, target: str) -> None:
         """Tells each entry the chosen target, and those that come later."""
@@ -132,6 +136,7 @@ class Items(Noted):
         item.aim(self._target)
         self.items.append(item)
         self._show()
+        form_tree.answer_beside_cells(item.box)
         self._context.changed()
 
     def _first_values(self) -> dict[str, Any]:
@@ -151,6 +156,7 @@ class Items(Noted):
             self._show()
             self._context.changed()
             self.focus()
+            form_tree.close(item.box)
 
     def _made(self) -> Fields:
         button = widgets.Button(icon="trash")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from ipywidgets.widgets import widget
 
 import azray_lab
 from azray_lab import registry
@@ -97,14 +98,14 @@ def test_a_wrong_text_is_told_beside_its_field(form, setting):
     assert [*form.problems] == [key]
     assert "azray-wrong" in _notes(form, key)
     assert field.tooltip.startswith("Not right: ")
-    assert form_texts.label_of(setting.key) in form._yaml.status
-    assert form._yaml.wrong
+    assert form_texts.label_of(setting.key) in form._view.yaml.status
+    assert form._view.yaml.wrong
     with pytest.raises(SpecError):
         _ = form.spec
     field.value = right
     assert form.problems == {}
     assert "azray-wrong" not in _notes(form, key)
-    assert (form.yaml, form._yaml.status) == (before, "The spec is complete.")
+    assert (form.yaml, form._view.yaml.status) == (before, "The spec is complete.")
 
 
 def test_a_wrong_advanced_field_is_unfolded(form):
@@ -160,7 +161,7 @@ def test_a_target_of_a_later_version_says_so():
 
 def test_groups_come_and_go(form):
     """Adding gives an entry with a name of its own; removing takes that very one, and the rest stay as they were."""
-    items = form._fields.parts["workers"]
+    items = form._view.fields.parts["workers"]
     items.add_button.click()
     items.add_button.click()
     assert [group.name for group in form.spec.workers] == ["worker", "worker-2", "worker-3"]
@@ -201,6 +202,68 @@ def test_an_unknown_field_names_the_nearest(form):
     """`field` of a key that is not there says which was probably meant."""
     with pytest.raises(UnknownNameError, match=r"lease\.idle"):
         form.field("lease.idel")
+
+
+def test_an_unknown_button_names_the_buttons(form):
+    """`button` of a name that is not there says which there are."""
+    with pytest.raises(UnknownNameError, match="its buttons are plan, up"):
+        form.button("nope")
+
+
+def test_places_that_are_named_alike_can_be_told_apart(form):
+    """What is wrong in the GPUs of the head and in those of a group is named by head and group."""
+    for place in ("head", "workers.0"):
+        form.field(f"{place}.gpus.count").value = "x"
+        form.field(f"{place}.gpus.type").value = "A 100"
+    places = "Head node: GPUs, Head node: GPU type, Worker group 1: GPUs, Worker group 1: GPU type"
+    assert form._view.yaml.status == f"To mend: {places}."
+
+
+@pytest.mark.parametrize("text", ["[1", "1: 2: 3", "{"])
+def test_what_is_no_value_at_all_is_told_without_the_words_of_a_file(form, text):
+    """Text that YAML cannot read is refused in words that fit a field, which has neither lines nor keys."""
+    form.field("head.cpus").value = text
+    assert form.problems == {"head.cpus": f"{text!r} cannot be read as a value"}
+
+
+def _alive() -> set[str]:
+    """The widgets of this process that are not closed."""
+    return set(widget._instances)
+
+
+def test_a_form_that_nobody_sees_has_no_widgets():
+    """A spec can be read, filled and shown as text without a widget; the first look at a field makes them."""
+    before = _alive()
+    form = ui(BASE)
+    form.fill(BASE, name="b")
+    assert (form.spec.name, form.problems, form.to_dict()["name"]) == ("b", {}, "b")
+    assert form.yaml in repr(form)
+    form._repr_mimebundle_()
+    assert _alive() == before
+    assert form.field("name").value == "b"
+    assert len(_alive() - before) > 100
+
+
+@pytest.mark.usefixtures("fresh_home")
+def test_what_goes_leaves_no_widget_behind():
+    """Removed groups, earlier plans and a closed form leave none of their widgets, nor the models of their layouts."""
+    before = _alive()
+    form = ui(BASE)
+    items: Any = form._view.fields.parts["workers"]
+    one = len(_alive())
+    items.add_button.click()
+    items.items[-1].box.children[0].children[1].click()
+    assert len(_alive()) == one
+    for _ in range(2):
+        form.button("plan").click()
+        form.wait(60)
+    assert len(_alive()) == one + 3  # the table, its layout and its style
+    form.field("name").value = "kept"
+    form.close()
+    assert _alive() == before
+    assert form.spec.name == "kept"
+    assert form.field("name").value == "kept"
+    form.close()
 
 
 def test_without_a_front_end_it_is_text(form):
@@ -278,7 +341,7 @@ def test_whatever_is_typed_is_right_or_told(typed):
     if not form.problems:
         assert load(None, text=form.yaml, environ={}).spec == form.spec
     assert set(form.problems) <= set(form._reading.places)
-    assert form._yaml.text == form.yaml
+    assert form._view.yaml.text == form.yaml
 
 
 def test_threads_may_type_at_once(form):
@@ -296,12 +359,12 @@ def test_threads_may_type_at_once(form):
         thread.join()
     spec = form.spec
     assert (spec.name, spec.head.cpus, spec.workers[0].cpus, spec.lease.idle) == ("n39", 39, 39, 39)
-    assert load(None, text=form._yaml.text, environ={}).spec == spec
+    assert load(None, text=form._view.yaml.text, environ={}).spec == spec
 
 
 def test_threads_may_add_and_remove_at_once(form):
     """Groups that are added and removed on several threads are all there, each with its own name."""
-    items = form._fields.parts["mounts"]
+    items = form._view.fields.parts["mounts"]
 
     def work() -> None:
         for _ in range(5):
@@ -323,7 +386,7 @@ def test_plan_shows_its_table(form, fresh_home):
     """Plan shows the nodes that Up would start, and makes nothing."""
     form.button("plan").click()
     form.wait(60)
-    shown = form._planned.children[0].value
+    shown = form._view.planned.children[0].value
     assert "worker-1" in shown
     assert "create" in shown
     assert list(fresh_home.glob("clusters/*")) == []
@@ -358,12 +421,12 @@ def test_of_two_plans_the_later_one_is_shown(form, held, content):
     form.button("plan").click()
     form._threads[-1].join(60)
     assert older.is_alive()
-    shown, said = form._planned.children[0].value, form._message.value
+    shown, said = form._view.planned.children[0].value, form._view.message.value
     assert "quick on local: create" in shown
     held(content)
     older.join(60)
     assert not older.is_alive()
-    assert (form._planned.children[0].value, form._message.value) == (shown, said)
+    assert (form._view.planned.children[0].value, form._view.message.value) == (shown, said)
 
 
 def test_a_plan_that_comes_after_up_is_not_shown(form, held):
@@ -372,24 +435,24 @@ def test_a_plan_that_comes_after_up_is_not_shown(form, held):
     form.button("plan").click()
     form.field("target").value = "dsvm"
     form.button("up").click()
-    said = form._message.value
+    said = form._view.message.value
     assert "not in this version" in said
     held(b"")
     form.wait(60)
-    assert form._message.value == said
-    assert not form._planned.children
+    assert form._view.message.value == said
+    assert not form._view.planned.children
 
 
 def test_a_plan_that_fails_leaves_none_of_an_earlier_spec(form, fresh_home):
     """The table of an earlier plan goes when the new one has none: it would be taken for this spec's."""
     form.button("plan").click()
     form.wait(60)
-    assert form._planned.children
+    assert form._view.planned.children
     (fresh_home / "timings.json").mkdir()  # where a file is expected
     form.button("plan").click()
     form.wait(60)
-    assert "azray-wrong" in form._message.value
-    assert not form._planned.children
+    assert "azray-wrong" in form._view.message.value
+    assert not form._view.planned.children
 
 
 @pytest.mark.usefixtures("fresh_home")
@@ -400,7 +463,7 @@ def test_a_wrong_form_starts_nothing(form):
     for name in ("plan", "up"):
         form.button(name).click()
         form.wait(60)
-        assert "Head node: CPUs, Lease: End when idle for" in form._message.value
+        assert "Head node: CPUs, Lease: End when idle for" in form._view.message.value
     assert form.cluster is None
     assert azray_lab.clusters() == []
 
@@ -411,18 +474,18 @@ def test_what_goes_wrong_is_told_in_the_form(form, fresh_home, name):
     form.field("target").value = "dsvm"
     form.button(name).click()
     form.wait(60)
-    assert "not in this version" in form._message.value
-    assert 'role="alert"' in form._message.value
+    assert "not in this version" in form._view.message.value
+    assert 'role="alert"' in form._view.message.value
     form.field("target").value = "local"
     (fresh_home / "timings.json").mkdir()  # where a file is expected
     form.button(name).click()
     form.wait(60)
-    assert "azray-wrong" in form._message.value
+    assert "azray-wrong" in form._view.message.value
 
 
 @pytest.mark.usefixtures("fresh_home")
 def test_hundreds_of_clicks_begin_one_operation(form, until):
-    """While Up is at work, 300 clicks on ten threads begin nothing more, and the form says why."""
+    """While Up is at work, 300 clicks on ten threads do nothing more; with another spec the form says why."""
 
     def work() -> None:
         for _ in range(30):
@@ -435,15 +498,18 @@ def test_hundreds_of_clicks_begin_one_operation(form, until):
         for thread in threads:
             thread.join()
         assert [thread.name for thread in threading.enumerate() if "up a" in thread.name] == ["azray-up a"]
-        assert len(form._card.children) == 1
-        assert "up a is under way" in form._message.value
+        assert len(form._view.card.children) == 1
+        assert form._view.message.value == ""
+        form.field("head.cpus").value = "2"
+        form.button("up").click()
+        assert "up a is under way" in form._view.message.value
         until(lambda: form._operation.events, "its wait for the lock")
         form._operation.cancel("by the test")
         form.wait(60)
     with pytest.raises(CancelledError):
         _ = form.cluster
     assert azray_lab.clusters() == []
-    form._card.children[0].close()
+    form._view.card.children[0].close()
 
 
 def test_a_bug_is_told_in_the_form(form):
@@ -453,8 +519,8 @@ def test_a_bug_is_told_in_the_form(form):
         raise ZeroDivisionError("<b>")
 
     form._guarded(bug)()
-    assert "ZeroDivisionError: &lt;b&gt;" in form._message.value
-    assert "<details>" in form._message.value
+    assert "ZeroDivisionError: &lt;b&gt;" in form._view.message.value
+    assert "<details>" in form._view.message.value
 
 
 # Texts.
