@@ -79,17 +79,23 @@ class Card(Live):
             shown = views.status(status)._repr_html_()
         else:
             shown = views.frame(f"<p>{views.escape(self.name)}: {views.word(str(self.document['state']))}</p>")
-        at = time.strftime(say("date"))
-        return shown + views.frame(f"<p><small>{views.escape(say('static', time=at))}</small></p>")
+        return shown + views.frame(f"<p><small>{views.escape(_when())}</small></p>")
 
     def static_text(self) -> str:
-        """The cluster, or the operation, as text."""
+        """The cluster, or the operation, as text; it says when that was."""
         status, work = self._source.status, self._source.operation
         if work and not work.done:
-            return views.operation_text(work)
-        return str(views.status(status)) if status else repr(self)
+            shown = views.operation_text(work)
+        else:
+            shown = str(views.status(status)) if status else repr(self)
+        return f"{shown}\n{_when()}"
 
     def __repr__(self) -> str:
         key = "repr.reason" if self.document["reason"] else "repr"
         state = say(f"state.{self.document['state']}")
         return say(key, name=self.name, state=state, reason=self.document["reason"])
+
+
+def _when() -> str:
+    """What a saved output says of its age: it stays as it was when the cell ran, while the live card goes on."""
+    return say("static", time=time.strftime(say("date")))

@@ -41,25 +41,40 @@ def _says(locator: Locator, words: str) -> None:
     locator.filter(has_text=words).first.wait_for()
 
 
-@pytest.mark.parametrize("mode", ["perCommTarget", "disabled"])
-def test_typing_is_answered_in_both_settings_of_comms(browser, show, mode):
-    """What is typed while a cell runs is answered when it ends at the latest, and nothing is written into that cell.
-
-    With subshells ipykernel 7.4 answers in the thread that last spoke to the widget, which is the cell's at first.
-    """
-    browser.lab.subshells(mode)
-    notebook = show(FORM, BUSY.format(go=mode), run=1)
+def test_the_form_is_answered_beside_a_running_cell(browser, show):
+    """By Lab's defaults what is typed and Plan are answered while a cell runs, and nothing lands in that cell."""
+    notebook = show(FORM, BUSY.format(go="beside"), run=1)
     form = _form(browser.page)
     notebook.run(1)
     form.get_by_label("CPUs").first.fill("3")
-    assert notebook.prompt(1) == "[*]:"
-    (browser.lab.folder / mode).touch()
-    notebook.finish(1, 60)
     _says(form.locator(".azray-text"), "cpus: 3")
-    form.get_by_label("CPUs").first.fill("4")
-    _says(form.locator(".azray-text"), "cpus: 4")
+    _button(form, "Plan").click()
+    _says(form.get_by_role("table"), "CPU 3")
+    assert notebook.prompt(1) == "[*]:"
+    assert form.locator(".azray-waits").inner_text() == ""
+    (browser.lab.folder / "beside").touch()
+    notebook.finish(1, 60)
     assert notebook.text(1) == "", "a callback wrote into another cell"
-    browser.lab.subshells("perCommTarget")
+
+
+def test_without_subshells_the_form_says_that_it_waits(browser, show):
+    """Where comms go by the cells' thread, a press that waits for a cell is told at once, and answered when it ends."""
+    browser.lab.subshells("disabled")
+    try:
+        notebook = show(FORM, BUSY.format(go="waits"), run=1)
+        form = _form(browser.page)
+        notebook.run(1)
+        form.get_by_label("CPUs").first.fill("3")
+        _button(form, "Plan").click()
+        _says(form.locator(".azray-waits"), "waits for the running cell")
+        assert notebook.prompt(1) == "[*]:"
+        (browser.lab.folder / "waits").touch()
+        notebook.finish(1, 60)
+        _says(form.get_by_role("table"), "CPU 3")
+        assert form.locator(".azray-waits").inner_text() == ""
+        assert notebook.text(1) == "", "a callback wrote into another cell"
+    finally:
+        browser.lab.subshells("perCommTarget")
 
 
 def test_wrong_text_is_told_beside_its_field(browser, show):
@@ -115,12 +130,17 @@ def test_the_form_at_400_percent(browser, show):
 
 
 def test_a_restarted_kernel_is_told(browser, show):
-    """A form whose kernel was restarted says that it is not live."""
+    """A form whose kernel was restarted says that it is not live, and only its YAML can be used."""
     show(FORM)
     form = _form(browser.page)
     browser.page.evaluate("() => void window.jupyterapp.commands.execute('notebook:restart-kernel')")
     browser.page.get_by_role("dialog").get_by_role("button", name="Confirm Kernel Restart").click()
-    _says(form.locator(".azray-status"), "Not live")
+    _says(form.locator(".azray-status"), "Not live: run the cell again")
+    for name in ("Plan", "Up", "Add a worker group"):
+        assert _button(form, name).is_disabled()
+    assert form.get_by_label("CPUs").first.is_disabled()
+    assert _button(form, "Copy").is_enabled()
+    assert form.get_attribute("data-live") == "false"
 
 
 @pytest.mark.ray
