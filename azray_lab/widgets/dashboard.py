@@ -12,6 +12,7 @@ import ipywidgets
 from azray_lab import views
 from azray_lab.cluster import overview
 from azray_lab.errors import AzRayError
+from azray_lab.widgets import cells
 from azray_lab.widgets.card import Card, card_for
 from azray_lab.widgets.display import interactive
 from azray_lab.widgets.feed import ACTION, feed, quiet
@@ -146,15 +147,23 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]  # published without typ
         super().__init__([self.table, self.table.area])
 
     def close(self) -> None:
-        """Ends the dashboard; the clusters live on."""
+        """Ends the dashboard and all its widgets; the clusters live on."""
         self.table.close()
         super().close()
+        for part in (self.table.area, self.table.area.layout, self.layout):
+            part.close()
+
+    @property
+    def seen(self) -> bool:
+        """Whether a front end has ever shown it."""
+        return self.table.seen
 
     def __repr__(self) -> str:
         return repr(self.table)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
+        cells.shows(self)
         return {**bundle, "text/plain": repr(self), "text/html": self.table.static_html()}
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
+from azray_lab.widgets import cells
 from azray_lab.widgets.feed import feed
 from azray_lab.widgets.texts import TEXTS
 
@@ -71,6 +72,8 @@ class Live(anywidget.AnyWidget):
         self._document: Mapping[str, Any] = document
         self._number = 0
         self._sent = 0.0
+        self.seen = False
+        """Whether a front end has ever shown it."""
         super().__init__()
         self.on_msg(self._received)
         self.follow()
@@ -94,9 +97,10 @@ class Live(anywidget.AnyWidget):
         self.show_or_beat(document)
 
     def close(self) -> None:
-        """Ends the widget: it is fed no more, and disappears from the page."""
+        """Ends the widget and its layout: it is fed no more, and disappears from the page."""
         self.rest()
         super().close()
+        self.layout.close()
 
     def whole_now(self) -> dict[str, Any]:
         """The document with its number, the texts, and this machine's time (seconds since 1970)."""
@@ -137,6 +141,7 @@ class Live(anywidget.AnyWidget):
         if not isinstance(content, Mapping):
             return
         if content.get("do") == "look":
+            self.seen = True
             self.follow()
             feed().looked(self._key)
             self.beat()
@@ -166,6 +171,7 @@ class Live(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **_options: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         if (bundle := super()._repr_mimebundle_()) is None:
             return None
+        cells.shows(self)
         data, metadata = bundle
         return {**data, "text/plain": self.static_text(), "text/html": self.static_html()}, metadata
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 
 from azray_lab import registry
 from azray_lab.cluster import attach
@@ -110,6 +111,19 @@ def test_the_thread_ends_with_the_last_card(ray: FakeRay, until: Until):
     assert feed().running
     second.close()
     until(lambda: not feed().running, "the end of the thread")
+
+
+def test_closing_leaves_no_widget_behind(ray: FakeRay):
+    """Cards and dashboards close what they are made of: their layouts, the table, the cards that it opened."""
+    ray.register("a")
+    before = set(_instances)
+    for _ in range(5):
+        shown = Dashboard()
+        shown.table.toggle("a", wanted=True)
+        for widget in (card_for("a"), shown):
+            widget.close()
+            widget.close()
+    assert set(_instances) == before
 
 
 def test_a_view_that_is_gone_costs_nothing_until_it_is_back(ray: FakeRay, cards: list[Card], until: Until):

@@ -36,6 +36,15 @@ class FrontEnd:
         assert reply["content"]["status"] == "ok", reply["content"]
         return self.messages[before:]
 
+    def run_cell(self, cell: str, code: str) -> None:
+        """Runs a cell as JupyterLab does, which names it; what is published is read by the next `run`."""
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": True}
+        asked = self.client.session.msg("execute_request", content, metadata={"cellId": cell})
+        self.client.shell_channel.send(asked)
+        reply = self.client.get_shell_msg(timeout=120)
+        assert reply["parent_header"]["msg_id"] == asked["header"]["msg_id"]
+        assert reply["content"]["status"] == "ok", reply["content"]
+
     def patches(self, model: str) -> list[Any]:
         """The changes of one widget so far."""
         states = [
@@ -88,6 +97,59 @@ def test_the_same_cell_shows_one_card(front: FrontEnd, ray: FakeRay):
     assert len(displays(front.run("c = azray_lab.attach('once')\ndisplay(c)\nc"))) == 1
     assert len(displays(front.run("c"))) == 1
     assert displays(front.run("c;")) == []
+
+
+# All open widgets of the kernel, and all listeners of the feed.
+_COUNT = """
+from ipywidgets.widgets.widget import _instances
+from azray_lab.widgets.feed import feed
+def count(): return len(_instances), sum(len(channel.listeners) for channel in feed()._channels.values())
+"""
+
+
+def test_a_cell_that_runs_again_leaves_no_widget_and_no_listener_behind(front: FrontEnd, ray: FakeRay):
+    """Twenty runs cost as much as one: what a cell showed before is closed, with its layout and its parts."""
+    ray.register("again")
+    front.run(_COUNT + "c = azray_lab.attach('again'); before = count()")
+    cells = {"card": "c", "dashboard": "azray_lab.dashboard()", "gpus": "azray_lab.gpus()"}
+    for cell, code in cells.items():
+        front.run_cell(cell, code)
+    front.run("first = count(); assert first[1] == before[1] + 3, (before, first)")
+    for _ in range(20):
+        for cell, code in cells.items():
+            front.run_cell(cell, code)
+    front.run("assert count() == first, (count(), first)")
+    for cell in cells:  # edited, so that they show nothing any more
+        front.run_cell(cell, "1")
+    front.run("assert count() == before, (before, count())")
+
+
+def test_what_another_cell_shows_is_not_closed(front: FrontEnd):
+    """A widget that a variable keeps stays open as long as any cell shows it; with the last of them it is closed."""
+    front.run(_COUNT + "before = count()")
+    front.run_cell("makes", "kept = d = azray_lab.dashboard(); d")
+    front.run_cell("shows", "d")
+    front.run_cell("makes", "d = azray_lab.dashboard(); d")
+    front.run("assert kept.comm is not None and kept.table.comm is not None")
+    front.run_cell("shows", "display(d); kept")
+    front.run("assert kept.comm is not None and d.comm is not None")
+    front.run_cell("shows", "d")
+    front.run("assert kept.comm is None and d.comm is not None")
+    for cell in ("makes", "shows"):
+        front.run_cell(cell, "1")
+    front.run("assert count() == before, (before, count())")
+
+
+def test_where_cells_have_no_names_what_nobody_has_drawn_is_bounded(front: FrontEnd, ray: FakeRay):
+    """A front end that does not name its cells keeps the last widgets that were never drawn, and all that were."""
+    ray.register("nameless")
+    front.run(_COUNT + "from azray_lab.widgets.card import card_for\nfrom azray_lab.widgets.cells import _UNSEEN")
+    front.run("drawn = card_for('nameless'); drawn._handle_custom_msg({'do': 'look'}, []); drawn")
+    for _ in range(40):
+        front.run("azray_lab.attach('nameless')")
+    front.run("assert len(feed()._channels['cluster/nameless'].listeners) == _UNSEEN + 1")
+    front.run("assert drawn.comm is not None")
+    front.run("from azray_lab.widgets import cells\nfor card in list(cells._cells['']): card.close()")
 
 
 @pytest.mark.slow
