@@ -14,7 +14,7 @@ from azray_lab import views
 from azray_lab.errors import SpecError, UnknownNameError, nearest
 from azray_lab.spec.loading import Source, load
 from azray_lab.spec.writing import to_yaml
-from azray_lab.widgets import form_cells
+from azray_lab.widgets import cells
 from azray_lab.widgets.form_controls import Field, Reading, words_of
 from azray_lab.widgets.form_fields import MISSING
 from azray_lab.widgets.form_static import as_html, as_text
@@ -65,6 +65,11 @@ class Form:
     def widget(self) -> Any:
         """What is displayed: the widget that all others of the form are in."""
         return self._view.root
+
+    @property
+    def seen(self) -> bool:
+        """True: what was typed into a form is worth keeping, also where front ends do not name the cell."""
+        return True
 
     def close(self) -> None:
         """Ends its widgets, which disappear from the page; shown again, it begins with the last spec that was right.
@@ -342,6 +347,6 @@ class Form:
         text = {"text/plain": repr(self), "text/html": self._repr_html_()}
         if not interactive():  # nobody can click, as under papermill: what is kept is the form as it is
             return text
-        form_cells.note(self)
+        cells.shows(self)
         shown: dict[str, Any] = self.widget._repr_mimebundle_(**kwargs)
         return {**shown, **text}

@@ -130,8 +130,8 @@ def test_the_form_at_400_percent(browser, show):
 
 
 def test_a_restarted_kernel_is_told(browser, show):
-    """A form whose kernel was restarted says that it is not live, and only its YAML can be used."""
-    show(FORM)
+    """A form whose kernel was restarted says that it is not live, its YAML can be copied; run again, it lives."""
+    notebook = show(FORM)
     form = _form(browser.page)
     browser.page.evaluate("() => void window.jupyterapp.commands.execute('notebook:restart-kernel')")
     browser.page.get_by_role("dialog").get_by_role("button", name="Confirm Kernel Restart").click()
@@ -141,6 +141,10 @@ def test_a_restarted_kernel_is_told(browser, show):
     assert form.get_by_label("CPUs").first.is_disabled()
     assert _button(form, "Copy").is_enabled()
     assert form.get_attribute("data-live") == "false"
+    notebook.run(0)
+    _says(form.locator(".azray-status"), "The spec is complete.")
+    notebook.finish(0, 60)
+    assert _button(form, "Plan").is_enabled()
 
 
 @pytest.mark.ray
