@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from azray_lab import jobs
-from azray_lab.cluster import attach
 from azray_lab.widgets.feed import ACTION
 from azray_lab.widgets.texts import say
 
@@ -43,23 +42,23 @@ def _run(source: ClusterSource, action: str, work: Callable[..., None], message:
 
 
 def _extend(source: ClusterSource, _message: Mapping[str, Any]) -> None:
-    attach(source.name).extend(EXTENSION)
+    source.cluster.extend(EXTENSION)
 
 
 def _scale(source: ClusterSource, message: Mapping[str, Any]) -> None:
-    task = attach(source.name).scale_operation(int(message["workers"]))
+    task = source.cluster.scale_operation(int(message["workers"]))
     source.follow(task.operation)
     task.run()
 
 
 def _down(source: ClusterSource, _message: Mapping[str, Any]) -> None:
-    task = attach(source.name).down_operation()
+    task = source.cluster.down_operation()
     source.follow(task.operation)
     task.run()
 
 
 def _stop(source: ClusterSource, message: Mapping[str, Any]) -> None:
-    jobs.stop(attach(source.name).endpoint, str(message["job"]))
+    jobs.stop(source.cluster.endpoint, str(message["job"]))
 
 
 def _cancel(source: ClusterSource, _message: Mapping[str, Any]) -> None:

@@ -38,7 +38,7 @@ class Card {
     this.meters.append(...KINDS.map((kind) => this.tiles[kind].node));
     this.lease = make("span", { class: "az-lease" });
     this.extend = button(say("lease.extend"), say("lease.extend.help"), send("extend"));
-    this.workers = make("input", { type: "number", min: 0, max: 10000, step: 1, id: `${id}-workers`, class: "az-number" });
+    this.workers = make("input", { type: "number", min: 0, step: 1, id: `${id}-workers`, class: "az-number" });
     this.workers.addEventListener("input", () => (this.edited = true));
     // JupyterLab keeps a browser from submitting a form by Enter.
     this.workers.addEventListener("keydown", (event) => {
@@ -204,12 +204,12 @@ class Card {
     put(this.waiting, work.waiting ?? "");
     this.waiting.hidden = !running || !work.waiting;
     this.stagesDetails.hidden = !Object.keys(work.stages ?? {}).length && !(work.notes ?? []).length;
-    const rows = Object.entries(work.stages ?? {}).sort(([, a], [, b]) => a.began - b.began);
+    const rows = Object.entries(work.stages ?? {}).sort(([, a], [, b]) => a.order - b.order);
     keyed(this.stages.body, rows, () => row(4), (node, stage, name) => {
       put(node.children[0], name);
       attribute(node, "data-state", stage.state);
       node._state ??= node.children[1].appendChild(badge());
-      node._state._show(stage.state === "running" ? "starting" : stage.state, say(`stage.${stage.state}`));
+      node._state._show({ running: "starting", repeated: "down" }[stage.state] ?? stage.state, say(`stage.${stage.state}`));
       put(node.children[3], stage.message ?? "");
     });
     keyed(this.notes, (work.notes ?? []).map((note, index) => [index, note]), () => make("li"), (node, note) => put(node, note));
@@ -238,6 +238,7 @@ class Card {
     attribute(this.end, "aria-disabled", off("down"));
     put(this.doing, doing.map((name) => say("doing", { action: say(`doing.${name}`) })).join("; "));
     const workers = Object.values(d.nodes ?? {}).filter((node) => node.role === "worker").length;
+    attribute(this.workers, "max", d.most_workers);
     if (!this.edited && !doing.includes("scale") && document.activeElement !== this.workers) this.workers.value = workers;
   }
 
@@ -246,7 +247,7 @@ class Card {
     const running = Object.entries(d.jobs ?? {}).filter(([, job]) => ["RUNNING", "PENDING"].includes(job.status));
     const nodes = this.count(Object.keys(d.nodes ?? {}).length);
     put(this.askedTitle, say("down.title", { name: d.name }));
-    const key = running.length === 0 ? "down.idle" : running.length === 1 ? "down.busy.one" : "down.busy.many";
+    const key = d.jobs_known ? (running.length ? "down.busy" : "down.idle") : running.length ? "down.were" : "down.unknown";
     put(this.askedText, say(key, { nodes, count: running.length }));
     keyed(this.askedJobs, running, () => make("li", {}, make("strong"), " ", make("code")), (node, job, name) => {
       put(node.children[0], name);
@@ -346,7 +347,7 @@ class Card {
     for (const [name, seconds] of Object.entries(expected)) {
       usual += seconds;
       const stage = stages[name];
-      if (!stage) rest += seconds;
+      if (!stage || stage.state === "repeated") rest += seconds;
       else if (stage.state === "running") rest += Math.max(seconds - (took - stage.began), 0);
     }
     const title = say("operation", { name: work.name, state: say(`outcome.${work.state}`) });

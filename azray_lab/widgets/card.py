@@ -36,7 +36,9 @@ def card_for(what: Cluster | Task[Any] | Operation[Any] | str) -> Card:
         source = source_of(operation.subject)
         source.follow(operation)
     else:
-        source = source_of((attach(what) if isinstance(what, str) else what).name)
+        cluster = attach(what) if isinstance(what, str) else what
+        source = source_of(cluster.name)
+        source.knows(cluster.handle)
     if time.monotonic() - source.read_at > _FRESH_SECONDS:
         source.read(_FIRST_SECONDS)
     return Card(source)

@@ -10,21 +10,24 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from azray_lab import jobs, operation, registry, views
-from azray_lab.cluster import Cluster
+from azray_lab.cluster import Cluster, attach
 from azray_lab.errors import AzRayError, ClusterLostError, DeadlineError
+from azray_lab.spec.models import MAX_COUNT
 from azray_lab.widgets.feed import feed
 from azray_lab.widgets.texts import say
 
 if TYPE_CHECKING:
     from azray_lab.jobs import Job
-    from azray_lab.operation import Event, Operation
-    from azray_lab.targets.base import Amount, ClusterStatus, Endpoint, NodeStatus, NodeUsage, Usage
+    from azray_lab.operation import Event, Operation, Row
+    from azray_lab.targets.base import Amount, ClusterStatus, Endpoint, Handle, NodeStatus, NodeUsage, Usage
 
 # A cluster that does not answer in this time is shown as one that does not; the thread has others to read.
 READ_SECONDS = 2.0
 # How many jobs a card shows; a cluster may remember ten thousand.
 _JOBS = 50
 _KINDS = ("cpu", "gpu", "memory", "object_store")
+# In these states a cluster is asked what it uses and runs.
+_ANSWERING = {"running", "degraded"}
 # On the wire numbers are as exact as people read them, so that noise is no change.
 _GRAIN = {"cpu": 0.01, "gpu": 0.01, "memory": 16 * 2**20, "object_store": 2**20}
 _ENTRYPOINT = 160
@@ -39,12 +42,14 @@ class ClusterSource:
         self._reading = threading.Lock()
         self.read_at = float("-inf")
         """When it was read last, by `time.monotonic`."""
+        self._handle: Handle | None = None
         self._status: ClusterStatus | None = None
         self._seen = False
         self._makes = False
         self._outlived = False
         self._usage: Usage | None = None
         self._jobs: list[Job] = []
+        self._jobs_known = False
         self._operation: Operation[Any] | None = None
         self._error: Mapping[str, Any] | None = None
         self._doing: dict[str, float] = {}
@@ -73,21 +78,21 @@ class ClusterSource:
             answered = False
         finally:
             self._reading.release()
+        self._jobs_known = answered and self._status is not None and self._status.state in _ANSWERING
         return answered
 
     def _read(self, seconds: float) -> bool:
         work = self._operation
         settled = work is not None and work.done
-        handle = registry.handle_or_none(self.name)
-        if handle is None:
+        cluster = self._found(seconds, calm=work is None or settled)
+        if cluster is None:
             self._seen = self._seen and work is not None and not settled
             self._status, self._usage, self._jobs = None, None, []
             return True
         # What is there after its operation has ended goes by another one, wherever that runs.
         self._outlived = self._outlived or (settled and work is self._operation)
-        cluster = Cluster(handle)
         self._status, self._seen = cluster.status(seconds=seconds), True
-        if self._status.state not in {"running", "degraded"}:
+        if self._status.state not in _ANSWERING:
             self._usage, self._jobs = None, []
             return True
         if not any(node.node_id for node in self._status.nodes):
@@ -99,6 +104,17 @@ class ClusterSource:
             return False
         self._remember()
         return True
+
+    def _found(self, seconds: float, *, calm: bool) -> Cluster | None:
+        """The registered cluster, or the last known one when the registry has lost it and its processes run."""
+        if (handle := registry.handle_or_none(self.name)) is not None:
+            self._handle = handle
+            return Cluster(handle)
+        known = Cluster(self._handle) if self._handle and calm else None
+        if known is None or known.status(seconds=seconds).state != "down":
+            return known
+        self._handle = None  # that it is down is proven, and nothing to look for again
+        return None
 
     def _list_jobs(self, endpoint: Endpoint, seconds: float) -> list[Job]:
         if self._client is None or self._client[0] != endpoint:
@@ -113,6 +129,17 @@ class ClusterSource:
             self.history.append((time.time(), {k: a.used / a.total for k, a in totals.items() if a and a.total}))
 
     # What actions and operations tell.
+
+    def knows(self, handle: Handle) -> None:
+        """Takes the handle that somebody has, for when the registry has none."""
+        self._handle = self._handle or handle
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster, also when the registry has lost it and it runs; UnknownClusterError when it is not known."""
+        if self._handle is not None and registry.handle_or_none(self.name) is None:
+            return Cluster(self._handle)
+        return attach(self.name)
 
     def tell(self, error: BaseException | None) -> None:
         """Shows `error` until it is dismissed or something else is done; None takes it away."""
@@ -188,6 +215,8 @@ class ClusterSource:
             "lease": status.lease.to_dict() if status else None,
             "usage": self._totals(),
             "nodes": self._nodes(),
+            "jobs_known": self._jobs_known,
+            "most_workers": MAX_COUNT,
             "jobs": {job.id: _job(job) for job in self._jobs[:_JOBS]},
             "left_out": {"jobs": self._left_out()},
         }
@@ -277,17 +306,26 @@ def _operation(work: Operation[Any]) -> dict[str, Any]:
         "expected": work.expected,
         "waiting": _waiting(work),
         "notes": [event.message for event in work.events if event.kind == "note"],
-        "stages": {
-            row.stage: {
-                "state": row.state,
-                "began": row.began,
-                "ended": row.ended,
-                "message": row.message,
-                "fraction": row.fraction,
-            }
-            for row in views.stages(work)
-        },
+        "stages": {row.stage: _stage(row, order, work) for order, row in enumerate(views.stages(work))},
     }
+
+
+def _stage(row: Row, order: int, work: Operation[Any]) -> dict[str, Any]:
+    """A stage; what failed in a try that was begun anew is `repeated`, and has no next step for anybody."""
+    told = {"state": row.state, "began": row.began, "ended": row.ended, "message": row.message}
+    if _repeated(row, work):
+        # As the text of an error ends.
+        told |= {"state": "repeated", "message": row.message.rpartition(" Next: ")[0] or row.message}
+    return {**told, "order": order, "fraction": row.fraction}
+
+
+def _repeated(row: Row, work: Operation[Any]) -> bool:
+    """Whether a stage that had begun before this one failed was begun once more after that."""
+    if row.state != "failed" or row.ended is None:
+        return False
+    began = [(event.stage, event.seconds) for event in work.events if event.kind == "started"]
+    before = {stage for stage, at in began if at <= row.ended}
+    return any(stage in before for stage, at in began if at > row.ended)
 
 
 def _said(work: Operation[Any]) -> str:

@@ -140,6 +140,7 @@ def test_a_cluster_by_its_card(browser, show, until: Until):
     expect(second).to_contain_text("2 nodes")
     assert abs(_minutes(second) - _minutes(shown)) <= 1
 
+    expect(shown.get_by_label("Workers")).to_have_attribute("max", "1000")
     shown.get_by_label("Workers").fill("2")
     shown.get_by_label("Workers").press("Enter")
     for each in (shown, second):
@@ -180,6 +181,7 @@ def _end_by_keyboard(notebook: Notebook, shown: Locator) -> None:
     button(shown, "Down").click()
     question = shown.get_by_role("alertdialog")
     expect(question).to_contain_text("End cluster lab?")
+    expect(question).to_contain_text("which jobs run on it is not known")
     notebook.page.keyboard.press("Escape")
     expect(question).to_be_hidden()
     expect(button(shown, "Down")).to_be_focused()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,8 @@ from azray_lab.cluster import attach
 from azray_lab.durable import read_json, write_json
 from azray_lab.errors import StartError, UnknownClusterError
 from azray_lab.operation import Operation, Task
+from azray_lab.spec.models import MAX_COUNT
+from azray_lab.targets.local.processes import ID_VARIABLE, launch
 from azray_lab.testing.ray_dashboard import FakeRay, run_dashboard
 from azray_lab.views import escape
 from azray_lab.widgets.card import Card, card_for
@@ -52,6 +56,7 @@ def test_a_card_shows_state_use_nodes_and_jobs(ray: FakeRay, cards: list[Card]):
     assert shown["nodes"]["worker-1"]["cpu"] == [2.0, 4.0]
     assert shown["usage"]["gpu"] is None
     assert shown["jobs"]["job-1"]["entrypoint"] == "python train.py"
+    assert (shown["jobs_known"], shown["most_workers"]) == (True, MAX_COUNT)
     assert shown["dashboard"] == ray.url
     assert repr(cards[0]) == "<card of cluster a: running>"
     assert "worker-2" in cards[0].static_html()
@@ -145,6 +150,7 @@ def test_a_cluster_that_dies_under_its_card_is_lost_with_the_reason(ray: FakeRay
     ray.kill()
     until(lambda: cards[0].document["state"] == "lost", "the loss")
     assert "the head is gone" in cards[0].document["reason"]
+    assert not cards[0].document["jobs_known"]
     assert cards[0].document["usage"] == {}
     assert feed().running
 
@@ -159,6 +165,7 @@ def test_a_dashboard_that_hangs_is_told_and_others_are_still_fed(ray: FakeRay, c
         ray.free.clear()
         until(lambda: cards[0].document["state"] == "degraded", "the card of the one that hangs")
         assert "does not answer" in cards[0].document["reason"]
+        assert not cards[0].document["jobs_known"]
         other.use("head", cpu=4.0)
         until(lambda: cards[1].document["usage"]["cpu"] == [4.0, 4.0], "the other card")
         ray.free.set()
@@ -250,6 +257,36 @@ def test_the_card_of_a_task_follows_it_to_the_running_cluster(ray: FakeRay, card
 def _stage(card: Card, name: str) -> dict[str, Any]:
     stage: dict[str, Any] = card.document["operation"]["stages"].get(name, {"message": ""})
     return stage
+
+
+def test_a_start_that_is_begun_anew_tells_the_earlier_try_as_that(cards: list[Card], until: Until):
+    """The stages keep their order; what failed at first is `repeated` without a next step, and at last it is done."""
+    operation: Operation[None] = Operation("up a", subject="a")
+    again, go = threading.Event(), threading.Event()
+
+    def work(running: Operation[None]) -> None:
+        for _ in range(2):
+            with contextlib.suppress(StartError), running.stage("gcs"):
+                pass
+            with contextlib.suppress(StartError):
+                if not again.is_set():
+                    again.set()
+                    with running.stage("dashboard"):
+                        raise StartError("the dashboard was too slow", cause="load", next_step="azray up again")
+        with running.stage("raylet"):
+            running.wait_for(go.is_set, reason="the test lets it", seconds=60, stage="raylet")
+        with running.stage("dashboard"):
+            pass
+
+    cards.append(card_for(Task(operation, work)))
+    operation.start(work)
+    until(lambda: _stage(cards[0], "raylet")["message"], "the stage after the second begin")
+    stages = cards[0].document["operation"]["stages"]
+    assert sorted(stages, key=lambda name: stages[name]["order"]) == ["gcs", "dashboard", "raylet"]
+    assert [stages[name]["state"] for name in ("gcs", "dashboard", "raylet")] == ["done", "repeated", "running"]
+    assert stages["dashboard"]["message"] == "the dashboard was too slow: load."
+    go.set()
+    until(lambda: _stage(cards[0], "dashboard").get("state") == "done", "the second try")
 
 
 def test_a_start_that_fails_shows_message_cause_and_next_step(cards: list[Card], until: Until):
@@ -405,6 +442,26 @@ def test_down_ends_the_cluster_and_the_card_says_so(ray: FakeRay, cards: list[Ca
     until(lambda: all(card.document["state"] == "down" for card in cards), "the end")
     assert registry.names() == []
     assert "ended" in repr(cards[1])
+
+
+def test_a_cluster_that_the_registry_has_lost_is_not_called_ended(
+    ray: FakeRay, cards: list[Card], until: Until, tmp_path: Path
+):
+    """Its card says that it runs and is not registered; Down ends its processes, and then it is down."""
+    handle = ray.register("a")
+    marks = {ID_VARIABLE: handle.id, "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    started = launch(command, marks, log=tmp_path / "log", directory=tmp_path)
+    cluster = attach("a")
+    ray.kill()
+    registry.forget("a")
+    cards.append(card_for(cluster))
+    until(lambda: "it is not registered, but" in cards[0].document["reason"], "the truth")
+    assert cards[0].document["state"] == "lost"
+    click(cards[0], "down")
+    until(lambda: cards[0].document["state"] == "down", "the end")
+    assert not started.alive()
+    assert (cards[0].document["reason"], cards[0].document["error"]) == ("it was ended", None)
 
 
 # The dashboard.

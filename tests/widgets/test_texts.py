@@ -26,6 +26,7 @@ NO_TEXTS = {
     "card.js": {"noopener noreferrer"},  # the `rel` of a link
     "form_controls.py": {"write it"},  # looked for in the spec's own words
     "form_yaml.js": {"change:text change:status change:wrong"},  # names of events
+    "cluster.py": {" Next: "},  # where the text of an error has its next step
     "live.js": {"azray: the kernel cannot be reached"},  # the browser's console, for whoever debugs
     "live.py": {"export default { render() {} }"},  # a program
 }
