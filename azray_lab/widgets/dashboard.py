@@ -48,9 +48,15 @@ class RegistrySource:
 
 
 def _row(handle: Handle, state: str) -> dict[str, Any]:
-    workers = handle.spec.get("workers") or ()
-    nodes = 1 + sum(int(group.get("count") or group.get("min") or 0) for group in workers)
-    return {"state": state, "target": handle.target, "nodes": nodes, "created": round(handle.created, 1)}
+    return {"state": state, "target": handle.target, "nodes": _size(handle), "created": round(handle.created, 1)}
+
+
+def _size(handle: Handle) -> int | str:
+    """How many nodes its spec asks for; a file that somebody has edited by hand may not tell."""
+    try:
+        return 1 + sum(int(group.get("count") or group.get("min") or 0) for group in handle.spec.get("workers") or ())
+    except (AttributeError, TypeError, ValueError):
+        return say("untold")
 
 
 def _gone(card: Card) -> dict[str, Any]:

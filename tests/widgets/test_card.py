@@ -489,6 +489,18 @@ def test_the_dashboard_shows_two_hundred_clusters_in_one_look(fresh_home, until:
             shown.close()
 
 
+@pytest.mark.parametrize("workers", ["x", 3, [3], [{"count": "many"}]])
+def test_a_broken_spec_in_the_registry_is_a_row_without_a_size(ray: FakeRay, workers: Any):
+    """What a hand has put into one file keeps nobody from seeing the clusters."""
+    handle = ray.register("a")
+    registry.save(handle.but(spec={**handle.spec, "workers": workers}))
+    shown = Dashboard()
+    try:
+        assert shown.table.document["rows"]["a"]["nodes"] == "-"
+    finally:
+        shown.close()
+
+
 def test_a_row_opens_its_card_once(ray: FakeRay, until: Until):
     """Open puts the card below the table, twice does nothing more, Close takes it away and ends its feeding."""
     ray.register("a")
