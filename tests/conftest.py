@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -131,22 +132,8 @@ def chromium(require: Callable[..., None]) -> str:
     return str(found)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Says which tests follow each other on one worker; skips what is marked `gpu` or `root` where there is none."""
-    if hasattr(config, "workerinput"):
-        _group(items)
-    _skip_what_is_absent(items)
-
-
-def _group(items: list[pytest.Item]) -> None:
-    """A module stays on one worker, for its fixtures; and two clusters at once are too much for two cores."""
-    heavy = {item.path for item in items if any(map(item.get_closest_marker, ("ray", "browser")))}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("clusters" if item.path in heavy else item.path.as_posix()))
-
-
-def _skip_what_is_absent(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is marked `gpu` or `root` where there is none; fixtures see to the other parts."""
     absent = {}
     found = detect()
     if not schedulable(found.devices):
@@ -186,6 +173,30 @@ def _fail_if_required(report: Any, marks: set[str]) -> None:
     if absent:
         report.outcome = "failed"
         report.longrepr = f"AZRAY_REQUIRE names {', '.join(sorted(absent))}, but: {reason}"
+
+
+# Two processes.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A module stays on one worker, for its fixtures; all that start clusters or browsers follow each other on one.
+
+    Two clusters at once are too much for two cores. The controller has no marks, so it looks for them in the files.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    heavy = {path for path in config.rootpath.glob("tests/**/test_*.py") if _STARTS_MUCH.search(path.read_text())}
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # without types
+        def _split_scope(self, nodeid: str) -> str:
+            path: str = super()._split_scope(nodeid)
+            return "clusters" if config.rootpath / path in heavy else path
+
+    return Scheduling(config, log)
+
+
+_STARTS_MUCH = re.compile(r"mark\.(ray|browser)\b|\(TargetContract\)")
 
 
 # What is left behind.

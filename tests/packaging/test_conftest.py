@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,14 @@ import pytest
 
 CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
 Run = Callable[..., subprocess.CompletedProcess[str]]
+# Popen returns at the beginning of the exec; for a moment the process has no environment then.
+LEAK = """
+def test_leak():
+    environment = {{**os.environ, **{environment}}}
+    process = subprocess.Popen(["sleep", "{seconds}"], env=environment, start_new_session=True)
+    while not open(f"/proc/{{process.pid}}/environ").read():
+        pass
+"""
 
 
 @pytest.fixture
@@ -88,10 +97,7 @@ def test_an_unknown_part_is_named(run: Run) -> None:
 
 def test_a_cluster_left_behind_fails_its_module(run: Run) -> None:
     """A process with a cluster's id that outlives its module is an error, is named, and is ended."""
-    body = """
-def test_leak():
-    subprocess.Popen(["sleep", "300.5"], env={**os.environ, "AZRAY_CLUSTER_ID": "x"}, start_new_session=True)
-"""
+    body = LEAK.format(seconds="300.5", environment={"AZRAY_CLUSTER_ID": "x"})
     done = run(body)
     assert "1 passed, 1 error" in done.stdout
     assert "sleep 300.5" in done.stdout
@@ -100,9 +106,28 @@ def test_leak():
 @pytest.mark.parametrize("arguments", [[], ["-p", "xdist.plugin", "-n", "2"]], ids=["one process", "two processes"])
 def test_any_process_left_behind_fails_the_session(run: Run, arguments: list[str]) -> None:
     """Whatever else a test started must be gone at the end of the session; pytest-xdist's workers tell of it too."""
-    body = 'def test_leak():\n    subprocess.Popen(["sleep", "300.25"], start_new_session=True)\n'
+    body = LEAK.format(seconds="300.25", environment={})
     done = run(body, *arguments)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "1 passed" in done.stdout
     assert "processes left behind" in done.stdout
     assert "sleep 300.25" in done.stdout
+
+
+def test_modules_that_start_much_follow_each_other(run: Run, tmp_path: Path) -> None:
+    """With two processes, those marked `ray` or `browser` run in one of them, and no module in both."""
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    says = "import os, pytest\ndef test_{}(): print(__name__, os.environ['PYTEST_XDIST_WORKER'])\n"
+    for number in range(6):
+        mark = "pytestmark = pytest.mark.browser\n" if number % 2 else ""
+        text = says.format("one") + says.format("two") + mark
+        (tests / f"test_{number}.py").write_text(text, encoding="utf-8")
+    done = run("", "-p", "xdist.plugin", "-n", "2", "-rP", "--import-mode=importlib")
+    assert "12 passed" in done.stdout, done.stdout
+    where: dict[str, set[str]] = {}
+    for name, worker in re.findall(r"^\S*(test_\d) (gw\d)$", done.stdout, flags=re.MULTILINE):
+        where.setdefault(name, set()).add(worker)
+    assert len(where) == 6
+    assert all(len(workers) == 1 for workers in where.values())
+    assert len(where["test_1"] | where["test_3"] | where["test_5"]) == 1
