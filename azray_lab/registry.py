@@ -63,8 +63,8 @@ def _unwritable(path: Path, error: OSError) -> RegistryError:
     )
 
 
-def _file(name: str) -> Path:
-    if not NAME.fullmatch(name):
+def _file(name: object) -> Path:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is no name of a cluster",
             cause="a name has lower-case letters, digits and hyphens, a letter first, at most 40 characters",

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 # nvmlReturn_t. A device that does not offer something is no problem; one that is gone is.
 _NOT_SUPPORTED = frozenset({3, 6, 13, 25, 26})
-_INVALID_ARGUMENT = 2
+_INVALID_ARGUMENT, _NO_LIBRARY, _NO_FUNCTION, _UNKNOWN = 2, 12, 13, 999
 _LOST = frozenset({15, 16, 28})
 # NVML says so where it must not or cannot tell (NVML_VALUE_NOT_AVAILABLE).
 _NOT_AVAILABLE = (1 << 64) - 1
@@ -54,18 +54,37 @@ def read(host: Host) -> list[Device]:
 def _library(host: Host) -> Iterator[Any]:
     try:
         nvml = host.nvml()
+        ours = _Whole(nvml)
     except (ImportError, OSError) as error:
-        raise NvmlFailedError(12, str(error)) from error
+        raise NvmlFailedError(_NO_LIBRARY, str(error)) from error
+    except Exception as error:  # whatever a broken package raises when it is imported
+        raise NvmlFailedError(_UNKNOWN, f"pynvml cannot be imported: {type(error).__name__}: {error}") from error
     try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
+        ours.nvmlInit()
+    except ours.NVMLError as error:
         raise _failed(error) from error
     try:
-        yield nvml
+        yield ours
     finally:
         # A library that is lost in between refuses to be closed as well, and what was read stays true.
-        with contextlib.suppress(nvml.NVMLError):
-            nvml.nvmlShutdown()
+        with contextlib.suppress(ours.NVMLError):
+            ours.nvmlShutdown()
+
+
+class _Whole:
+    """A binding of NVML in which nothing lacks: what it does not have answers as NVML does, "function not found"."""
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self.NVMLError: type[Exception] = nvml.NVMLError  # first: without it this is no binding of NVML
+
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(self._nvml, name):
+            return getattr(self._nvml, name)
+        return partial(self._lacks, name) if name.startswith("nvml") else 0  # a constant, which only such calls take
+
+    def _lacks(self, name: str, *_: Any) -> Any:
+        raise self.NVMLError(_NO_FUNCTION) from AttributeError(f"pynvml has no {name}")
 
 
 def _failed(error: Any) -> NvmlFailedError:
@@ -73,7 +92,7 @@ def _failed(error: Any) -> NvmlFailedError:
 
 
 def _code(error: Any) -> int:
-    return int(getattr(error, "value", 999))
+    return int(getattr(error, "value", _UNKNOWN))
 
 
 def _versions(nvml: Any) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,12 @@ class Cluster:
     @property
     def endpoint(self) -> Endpoint:
         """How to reach it; ClusterLostError when there is nothing to reach."""
-        if registry.handle_or_none(self.name) is None:
-            raise ClusterLostError(f"cluster {self.name} was ended", next_step=f"azray up --name {self.name}")
-        return self._place.address(self.handle)
+        handle = registry.handle_or_none(self.name)
+        if handle is None:
+            handle = self._unregistered()
+            if not self._place.remains(handle):
+                raise ClusterLostError(f"cluster {self.name} was ended", next_step=f"azray up --name {self.name}")
+        return self._place.address(handle)
 
     @property
     def address(self) -> str:
@@ -102,12 +106,23 @@ class Cluster:
         return self.status().lease
 
     def status(self, *, seconds: float = READ_SECONDS) -> ClusterStatus:
-        """The cluster as it really is, in one snapshot (one request); waits at most `seconds` for an answer."""
-        if registry.handle_or_none(self.name) is None:
-            from azray_lab.targets.base import ClusterStatus
+        """The cluster as it really is, in one snapshot (one request); waits at most `seconds` for an answer.
 
-            return ClusterStatus(self.name, self.target, "down", "it was ended")
-        return self._place.status(self.handle, seconds=seconds)
+        One that nobody has registered is down only when nothing of it runs.
+        """
+        if (handle := registry.handle_or_none(self.name)) is not None:
+            return self._place.status(handle, seconds=seconds)
+        handle = self._unregistered()
+        if left := self._place.remains(handle):
+            return _stray(self._place.status(handle, seconds=seconds), left)
+        from azray_lab.targets.base import ClusterStatus
+
+        return ClusterStatus(self.name, self.target, "down", "it was ended")
+
+    def _unregistered(self) -> Handle:
+        """The handle of this very cluster when the registry has none: as its target finds it, else the last known."""
+        found = (handle for handle in self._place.find() if handle.id == self._handle.id)
+        return next(found, self._handle)
 
     def usage(self, *, seconds: float = READ_SECONDS) -> Usage:
         """What its nodes have in use: CPUs, GPUs, memory, object store (one request)."""
@@ -189,10 +204,12 @@ class Cluster:
 
     def extend(self, duration: str | int) -> LeaseStatus:
         """Moves the end of the lease by `duration` (`2h`, `30m` or seconds), at least that long from now."""
-        from azray_lab.spec.quantities import parse_duration
+        from azray_lab.spec.quantities import TEN_YEARS, parse_duration
 
         try:
             seconds = parse_duration(duration)
+            if not 0 < seconds <= TEN_YEARS:
+                raise ValueError(f"{duration} is no time to come of at most ten years")  # noqa: TRY301 - as its fellows
         except ValueError as error:
             raise SpecError(str(error), next_step=f"azray extend {self.name} 2h") from error
         return self._place.extend(self.handle, seconds)
@@ -216,7 +233,10 @@ class Cluster:
                 request.unlink(missing_ok=True)
                 handle = registry.handle_or_none(self.name)
                 if handle is None:
-                    return
+                    # That nobody has registered it is no proof that nothing of it runs.
+                    handle = self._unregistered()
+                    if not self._place.remains(handle):
+                        return
                 connection.disconnect(handle.id)
                 registry.save(handle.but(phase="stopping", maker=this_process().to_dict()))
                 self._place.down(handle, operation)
@@ -255,12 +275,22 @@ class Cluster:
         return self._view()._repr_html_()
 
 
+def _stray(status: ClusterStatus, left: tuple[str, ...]) -> ClusterStatus:
+    """The status of a cluster that runs, or the rest of one, and that the registry does not know."""
+    state: State = "lost" if status.state == "down" else status.state
+    count = f"{len(left)} process{'es' if len(left) > 1 else ''}"
+    words = (
+        f"it is not registered, but {count} of it run{'' if len(left) > 1 else 's'}; azray down {status.name} ends it"
+    )
+    return replace(status, state=state, reason=f"{words}. {status.reason}".removesuffix(". "))
+
+
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
-def _scaled(spec: ClusterSpec, workers: int) -> ClusterSpec:
+def _scaled(spec: ClusterSpec, workers: object) -> ClusterSpec:
     from azray_lab.spec.models import MAX_COUNT, WorkerGroup
 
     if len(spec.workers) > 1:
@@ -269,10 +299,9 @@ def _scaled(spec: ClusterSpec, workers: int) -> ClusterSpec:
             cause=", ".join(group.name for group in spec.workers),
             next_step="change the counts in azray.yaml and run azray up",
         )
-    if not 0 <= workers <= MAX_COUNT:
-        raise UsageError(
-            f"{workers} workers cannot be", cause=f"0 to {MAX_COUNT} can", next_step=f"azray scale {spec.name} 2"
-        )
+    if not isinstance(workers, int) or isinstance(workers, bool) or not 0 <= workers <= MAX_COUNT:
+        step = f"azray scale {spec.name} 2"
+        raise UsageError(f"{workers!r} workers cannot be", cause=f"0 to {MAX_COUNT} can", next_step=step)
     if not spec.workers:
         return spec.model_copy(update={"workers": (WorkerGroup(count=workers),) if workers else ()})
     return spec.scaled({spec.workers[0].name: workers})

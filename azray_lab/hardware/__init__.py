@@ -24,8 +24,8 @@ def gpus(cluster: str | Cluster | None = None, *, host: Host | None = None) -> G
 
     if cluster is None:
         return reading.machine(host)
-    if isinstance(cluster, str):
-        from azray_lab.cluster import attach
+    from azray_lab.cluster import Cluster, attach
 
+    if not isinstance(cluster, Cluster):
         cluster = attach(cluster)
     return reading.cluster(cluster.name, cluster.endpoint, host)

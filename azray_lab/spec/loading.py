@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from azray_lab.errors import SpecError
 from azray_lab.spec import fields, settings
 from azray_lab.spec.document import Document, read_document
 from azray_lab.spec.layers import Layers
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from azray_lab.spec.problems import Loc
 
+_KINDS = "a spec is a path, a mapping or a ClusterSpec; None means azray.yaml and the environment"
 Source = str | Path | Mapping[str, Any] | ClusterSpec
 # Variables that Kubernetes puts into pods for a service called azray-...; nobody wrote those for us.
 _SERVICE_LINKS = ("_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_TCP", "_UDP", "_ADDR", "_PROTO")
@@ -106,6 +108,11 @@ def _base(file: Source | None, text: str | None, environ: Mapping[str, str] | No
         return Layers(Document(file.model_dump(mode="json", exclude_unset=True)), Place("argument spec"))
     if isinstance(file, Mapping):
         return Layers(Document(dict(file)), Place("argument spec"))
+    if file is not None and (file == "" or not isinstance(file, str | Path)):
+        what = "an empty text" if file == "" else f"{file!r:.60}, a {type(file).__name__},"
+        raise SpecError(
+            f"{what} is no spec", cause=_KINDS, next_step="give a path, as in 'azray.yaml', or leave it out"
+        )
     path = Path(file).expanduser() if file is not None else settings.spec_file(environ)
     if path is None:
         return Layers(Document(None), Place("no file"))

@@ -322,6 +322,10 @@ class Target(Protocol):
         """The clusters that run here, from the truth (processes, tags, labels), whether registered or not."""
         ...
 
+    def remains(self, handle: Handle) -> tuple[str, ...]:
+        """What still runs of the cluster, by the search that `down` makes for its proof; empty when nothing does."""
+        ...
+
     def state(self, handle: Handle) -> State:
         """The state by a look that costs no request; for lists."""
         ...

@@ -111,6 +111,7 @@ class TargetContract:
     def test_find_reads_the_truth(self, target: Target, kept: Kept) -> None:
         """A cluster is found without its handle."""
         assert kept.last.id in {handle.id for handle in target.find()}
+        assert target.remains(kept.last)
 
     def test_whoever_has_no_token_is_refused(self, target: Target, kept: Kept) -> None:
         """The dashboard answers with the token and refuses without it and with another."""
@@ -163,4 +164,5 @@ class TargetContract:
         handle = kept.last
         target.down(handle, Operation("down"))
         assert handle.id not in {other.id for other in target.find()}
+        assert target.remains(handle) == ()
         target.down(handle, Operation("down"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from azray_lab.errors import UsageError
 
 # Agents of Ray's nodes report every 2.5 s, so that more often shows nothing new of a cluster.
 EVERY_SECONDS = 2.0
+_MOST_SECONDS = 86_400.0
 
 
 def repeat(read: Callable[[], Any], show: Callable[[Any], None], *, every: float, times: int | None) -> None:
@@ -32,6 +34,13 @@ def repeat(read: Callable[[], Any], show: Callable[[Any], None], *, every: float
         return
 
 
+def _a_number(context: click.Context, option: click.Parameter, value: float) -> float:
+    # `nan` is neither below nor above any limit.
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds", context, option)
+    return value
+
+
 def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options --watch, --every and --times of a verb; passed as `watch`, `every` and `times`."""
     times = click.option(
@@ -39,7 +48,8 @@ def watch_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     every = click.option(
         "--every",
-        type=click.FloatRange(min=0.1),
+        type=click.FloatRange(min=0.1, max=_MOST_SECONDS),
+        callback=_a_number,
         default=EVERY_SECONDS,
         show_default=True,
         metavar="SECONDS",

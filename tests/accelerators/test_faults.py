@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pynvml
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -93,3 +96,32 @@ def test_what_a_device_refuses_is_said_and_it_stays_usable(machines):
     failing = {"nvmlDeviceGetComputeRunningProcesses": (pynvml.NVML_ERROR_NO_PERMISSION, 1)}
     (t4,) = detect(machines("t4", failing=failing).host).devices
     assert (t4.problem, t4.usable) == ("processes: Insufficient Permissions", True)
+
+
+@pytest.mark.parametrize("kind", [KeyError, AttributeError, RuntimeError, SyntaxError])
+def test_a_package_that_cannot_be_imported_is_a_reason(machines, kind):
+    """Whatever the import of pynvml raises, the reason says it, and nothing is raised."""
+
+    def broken():
+        raise kind("half an installation")
+
+    found = detect(replace(machines("t4").host, nvml=broken))
+    assert found.devices == ()
+    assert f"pynvml cannot be imported: {kind.__name__}" in found.reasons[0].text
+
+
+def test_a_package_that_is_no_binding_of_nvml_is_a_reason(machines):
+    """A module of that name without NVML's errors is not used."""
+    found = detect(replace(machines("t4").host, nvml=SimpleNamespace))
+    assert found.devices == ()
+    assert "NVMLError" in found.reasons[0].text
+
+
+def test_a_package_that_lacks_functions_gives_what_it_has(machines):
+    """An old binding with the beginning alone: no traceback; what it cannot tell is left out, or is the reason."""
+    whole = machines("t4").nvml
+    names = ["NVMLError", "nvmlInit", "nvmlShutdown", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex"]
+    for count in range(2, len(names) + 1):
+        part = SimpleNamespace(**{name: getattr(whole, name) for name in names[:count]})
+        found = detect(replace(machines("t4").host, nvml=lambda part=part: part))
+        assert found.devices or "Function Not Found" in found.reasons[0].text, names[:count]

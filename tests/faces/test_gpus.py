@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 WATCH = ("gpus", "--watch", "--every", "0.1")
@@ -36,6 +37,15 @@ def test_times_without_watch_is_wrong_use(azray):
     done = azray("gpus", "--times", "3")
     assert done.code == 2
     assert "add --watch" in done.err
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e10", "0"])
+def test_a_pause_that_is_no_time_is_wrong_use(azray, seconds):
+    """Exit code 2 and the option, before anything is read."""
+    done = azray("gpus", "--watch", "--every", seconds, "--times", "2")
+    assert done.code == 2
+    assert "--every" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_an_unknown_cluster_is_named(azray):

@@ -155,6 +155,10 @@ class LocalTarget:
                 found.append(Handle.from_dict(data))
         return found
 
+    def remains(self, handle: Handle) -> tuple[str, ...]:
+        """Its living processes, each as `pid name`. One look at /proc."""
+        return teardown.named(teardown.processes(handle))
+
     def state(self, handle: Handle) -> State:
         """The state by processes and files."""
         return snapshot.state(handle)[0]

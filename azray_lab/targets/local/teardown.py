@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from azray_lab.errors import DeadlineError, LeftoverError
 from azray_lab.targets.base import ProcessId
@@ -15,8 +18,6 @@ from azray_lab.targets.local.mounts import unmount_all
 from azray_lab.targets.local.processes import end, marked
 
 if TYPE_CHECKING:
-    import psutil
-
     from azray_lab.operation import Operation
     from azray_lab.targets.base import Handle
 
@@ -57,8 +58,17 @@ def end_processes(find: Callable[[], list[psutil.Process]], operation: Operation
 
 
 def _left(who: str, left: Iterable[psutil.Process]) -> LeftoverError:
-    names = [f"{p.pid} {p.name()}" for p in left if p.is_running()]
+    names = list(named(left))
     return LeftoverError(f"{who} still has processes", cause=", ".join(names), next_step="azray down again", left=names)
+
+
+def named(found: Iterable[psutil.Process]) -> tuple[str, ...]:
+    """Those of the processes that live still, each as `pid name`."""
+    names = []
+    for process in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names.append(f"{process.pid} {process.name()}")
+    return tuple(names)
 
 
 def remove(handle: Handle, operation: Operation[Any], *, keep_state: bool = False) -> None:
