@@ -80,6 +80,7 @@ class Form:
             if self._made is not None:
                 self._spec = self._read()[0] or self._spec
                 made, self._made, self._data = self._made, None, self._spec.to_dict()
+                self._reading = Reading()  # its places hold the widgets
                 made.close()
 
     # What it says.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -259,8 +261,12 @@ def test_what_goes_leaves_no_widget_behind():
         form.wait(60)
     assert len(_alive()) == one + 3  # the table, its layout and its style
     form.field("name").value = "kept"
+    fields = weakref.ref(form._view.fields)
     form.close()
     assert _alive() == before
+    del items
+    gc.collect()
+    assert fields() is None, "a cell's outputs remember each form that it made"
     assert form.spec.name == "kept"
     assert form.field("name").value == "kept"
     form.close()
