@@ -18,7 +18,7 @@ _COLUMNS = ("node", "group", "resources")
 
 @dataclass(frozen=True)
 class Plan:
-    """What `up` would do: `action` is create, nothing, change, scale, repair or replace."""
+    """What `up` would do: `action` is create, nothing, change, scale, repair, replace or wait."""
 
     name: str
     target: str
@@ -82,7 +82,9 @@ def _action(spec: ClusterSpec) -> tuple[str, tuple[str, ...]]:
         return "create", ()
     state = target(handle.target).state(handle)
     if state != "running":
-        return "repair", (f"the cluster is {state}",)
+        waits = state in {"starting", "stopping"}
+        words = f"the cluster is {state}" + ("; `up` waits until that has ended" if waits else "")
+        return "wait" if waits else "repair", (words,)
     old = ClusterSpec.model_validate(handle.spec)
     spec = kept(old, spec)
     if changes := replacements(old, spec):

@@ -38,6 +38,13 @@ class Cluster:
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same cluster, not only two of one name."""
+        return isinstance(other, Cluster) and self._handle.id == other._handle.id
+
+    def __hash__(self) -> int:
+        return hash(self._handle.id)
+
     @property
     def handle(self) -> Handle:
         """The handle as the registry has it now; the last known one when it is gone."""

@@ -82,7 +82,8 @@ def _live(dashboard: Dashboard) -> dict[str, list[dict[str, Any]]]:
     """What the agents of the nodes report of their GPUs, by node id."""
     # The dashboard answers from a cache of some seconds unless it is told not to.
     answer = state.get(dashboard, "/nodes", view="summary", nocache=1)
-    return {node["raylet"]["nodeId"]: node.get("gpus") or [] for node in answer["data"]["summary"] if node["raylet"]}
+    summary = state.part(answer, "what its nodes report", "data", "summary")
+    return {node["raylet"]["nodeId"]: node.get("gpus") or [] for node in summary if node["raylet"]}
 
 
 def _here(live: Mapping[str, Sequence[Any]], host: Host | None) -> dict[str, Device]:

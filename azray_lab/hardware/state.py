@@ -30,4 +30,17 @@ def rows(dashboard: Dashboard, what: str, *, state: str = "") -> list[dict[str, 
     """The rows of one kind (`nodes`, `actors`, `tasks`) in detail; only those in `state` where it is given."""
     wanted = {"filter_keys": "state", "filter_predicates": "=", "filter_values": state} if state else {}
     answer = get(dashboard, f"/api/v0/{what}", detail=1, limit=_LIMIT, **wanted)
-    return list(answer["data"]["result"]["result"])
+    return list(part(answer, what, "data", "result", "result"))
+
+
+def part(answer: Any, what: str, *keys: str) -> Any:
+    """What stands below `keys` in an answer; ClusterLostError for an answer of another form than Ray's."""
+    for key in keys:
+        if not isinstance(answer, dict) or key not in answer:
+            raise ClusterLostError(
+                f"the cluster's dashboard answers in another form than Ray's when it is asked for {what}",
+                cause="another program has its port, or it is of another version of Ray",
+                next_step="azray status",
+            )
+        answer = answer[key]
+    return answer

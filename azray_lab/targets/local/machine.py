@@ -126,7 +126,7 @@ def shares(
     for name, spec in nodes.items():
         store = spec.object_store_memory or default_store
         taken = kept[name] if name in kept else _take(name, spec, rest, machine, count)
-        pretended = bool(spec.gpus and spec.gpus.pretend)
+        pretended = bool(spec.gpus and spec.gpus.pretend and spec.gpus.count)
         out[name] = Share(
             cpus=spec.cpus if spec.cpus is not None else max(1, machine.cpus // count),
             gpus=spec.gpus.count if spec.gpus else len(taken),

@@ -187,8 +187,11 @@ class LocalTarget:
         return node_logs(handle, node, follow=follow)
 
     def address(self, handle: Handle) -> Endpoint:
-        """How to reach the cluster; ClusterLostError when its head does not run."""
+        """How to reach the cluster; ClusterLostError when its head does not run, UsageError while it is being made."""
         state, reason = snapshot.state(handle)
+        if state == "starting":
+            step = f"azray status {handle.name}, and again when it is running"
+            raise UsageError(f"cluster {handle.name} is starting", cause=reason, next_step=step)
         if state not in {"running", "degraded"}:
             raise ClusterLostError(
                 f"cluster {handle.name} is {state}", cause=reason, next_step=f"azray up --name {handle.name}"
