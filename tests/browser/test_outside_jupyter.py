@@ -54,7 +54,7 @@ def saved() -> Iterator[dict[str, Any]]:
         ray.add_job("job-1", WILD)
         card = card_for("wire")
         source_of("wire").tell(RuntimeError(WILD))
-        shown = [card, Dashboard(), GpuChart(azray_lab.attach("wire").gpus())]
+        shown: list[Any] = [card, Dashboard(), GpuChart(azray_lab.attach("wire").gpus())]
         try:
             card.show(source_of("wire").document())
             # Whole, as a notebook saves it, and saved yesterday.
@@ -115,7 +115,7 @@ def test_outside_of_jupyter(outside: Browser, path: str):
     expect(page.locator(".az-error").filter(has_text=WILD)).to_be_visible()
     assert page.locator(".az-card img").count() == 0
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         assert outside.violations(".az-card") == [], scheme
     page.evaluate(BEAT)
     expect(page.locator(".az-card[data-live=true]")).to_have_count(3)
