@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from azray_lab import registry, views
 from azray_lab.cluster.live import Cluster
 from azray_lab.cluster.targets import every_target, target
+from azray_lab.errors import RegistryError
 from azray_lab.operation import Operation, Task
 from azray_lab.targets.base import ProcessId
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from azray_lab.planning import Plan
     from azray_lab.spec.loading import Source
     from azray_lab.spec.models import ClusterSpec
-    from azray_lab.targets.base import Handle, State
+    from azray_lab.targets.base import Handle, State, Target
 
 _log = logging.getLogger("azray_lab")
 
@@ -68,9 +69,21 @@ def clusters() -> list[Cluster]:
 
 
 def overview() -> list[tuple[Handle, State]]:
-    """All registered handles with their state by processes and files, without a request; for lists."""
+    """All registered handles with their state by processes and files, without a request; for lists.
+
+    One that lacks what its target needs is left out with a warning, so that the others are seen.
+    """
     places = {place.kind: place for place in every_target()}
-    return [(h, places[h.target].state(h)) for h in registry.handles() if h.target in places]
+    found = [(h, _state(places[h.target], h)) for h in registry.handles() if h.target in places]
+    return [(handle, state) for handle, state in found if state is not None]
+
+
+def _state(place: Target, handle: Handle) -> State | None:
+    try:
+        return place.state(handle)
+    except RegistryError as error:
+        _log.warning("%s", error)
+        return None
 
 
 def up_operation(spec: ClusterSpec) -> Task[Cluster]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import azray_lab
 from azray_lab import registry
+from azray_lab.cluster import lifecycle
 from azray_lab.errors import ClusterLostError, SpecError, UsageError
 from azray_lab.hardware.state import part
 from azray_lab.targets.base import Handle, this_process
@@ -92,3 +94,11 @@ def test_an_answer_of_another_form_is_told(answer: Any) -> None:
     """JSON that is not Ray's names what was asked for."""
     with pytest.raises(ClusterLostError, match="another form than Ray's when it is asked for nodes"):
         part(answer, "nodes", "data", "result", "result")
+
+
+def test_a_hand_broken_entry_hides_no_other(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """A handle without its folders is left out of lists, with a warning that names it."""
+    registry.save(cluster.handle.but(name="broken", details={}))
+    with caplog.at_level(logging.WARNING):
+        assert [handle.name for handle, _ in lifecycle.overview()] == ["a"]
+    assert "the handle of broken does not say where" in caplog.text
