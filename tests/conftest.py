@@ -86,9 +86,10 @@ def fresh_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(autouse=True)
 def _environment_as_before() -> Iterator[None]:
-    """Whatever a test does to the environment and the working directory ends with it."""
-    environment, folder = dict(os.environ), Path.cwd()
+    """Whatever a test does to the environment, the working directory and Ctrl-C ends with it."""
+    environment, folder, interrupt = dict(os.environ), Path.cwd(), signal.getsignal(signal.SIGINT)
     yield
+    signal.signal(signal.SIGINT, interrupt)  # Ray Train leaves a handler that wants a cluster
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
