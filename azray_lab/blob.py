@@ -4,7 +4,7 @@
     azray_lab.blob.copy("model.bin", "az://models/").run()
     azray_lab.blob.sync("results", "az://data/results").run()
 
-A place is any of the URIs of `azray_lab.storage.uri`. The account is the URI's own, or that of the environment: see
+A place is any of the URIs of `azray_lab.spec.uri`. The account is the URI's own, or that of the environment: see
 `azray_lab.storage.credentials`.
 """
 
@@ -20,9 +20,9 @@ from azray_lab.views import Table, View, seconds
 
 if TYPE_CHECKING:
     from azray_lab.errors import BlobNotFoundError
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine.checksums import Check
     from azray_lab.storage.listing import Found
-    from azray_lab.storage.uri import BlobUri
 
 _PART = 64 * 1024 * 1024
 
@@ -83,8 +83,8 @@ def list_blobs(
     BlobNotFoundError when nothing is there, CredentialError when no account is set or it may not be read, StorageError
     when it does not answer (after about 5 s when nobody is there, else 20 s).
     """
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.listing import found_at
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
     found = list(found_at(place, environ, recursive=recursive))
@@ -120,8 +120,8 @@ def printable(name: str) -> str:
 
 def tree(uri: str | BlobUri, *, depth: int = 0, environ: Mapping[str, str] | None = None) -> View:
     """The folders and blobs below `uri` as a tree, with sizes; folders only down to `depth` levels (0: all)."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.surveys import draw
-    from azray_lab.storage.uri import BlobUri
 
     text, data = draw(BlobUri.parse(uri), depth, environ)
     return View(data, text)
@@ -129,9 +129,9 @@ def tree(uri: str | BlobUri, *, depth: int = 0, environ: Mapping[str, str] | Non
 
 def usage(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> Table:
     """How many blobs and bytes are in each folder directly below `uri`, and in all; constant memory."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.surveys import totals
     from azray_lab.storage.transfer import size_text
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
     found = totals(place, environ)
@@ -141,8 +141,8 @@ def usage(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> Ta
 
 def read(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> bytes:
     """The bytes of a blob. Raises BlobNotFoundError when there is none."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
     return engine_for(place, environ).get_bytes(place.container, place.path)
@@ -150,8 +150,8 @@ def read(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> byt
 
 def parts(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> Iterator[bytes]:
     """The bytes of a blob in parts of 64 MiB, all of one version; for blobs that do not fit into memory."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
     engine, start = engine_for(place, environ), 0
@@ -164,8 +164,8 @@ def parts(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> It
 
 def url(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> str:
     """The blob's, folder's or container's own address, without a signature. No request."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
     return engine_for(place, environ).wire.address(place.container, place.path)
@@ -173,8 +173,8 @@ def url(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> str:
 
 def make_container(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> bool:
     """Makes the container of `uri`; False when it was there."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
     return engine_for(place, environ).create_container(place.container)
@@ -280,8 +280,8 @@ def remove(
 
     64 at a time. Its result has the number of `files` and their `bytes`. BlobNotFoundError when nothing is there.
     """
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.copying import run_remove
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
 
@@ -296,9 +296,9 @@ def count_to_remove(
     uri: str | BlobUri, *, recursive: bool = False, environ: Mapping[str, str] | None = None
 ) -> tuple[int, str]:
     """How many blobs `remove` would remove, and how much that is in words; constant memory."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.copying import removable
     from azray_lab.storage.transfer import size_text
-    from azray_lab.storage.uri import BlobUri
 
     count = total = 0
     for one in removable(BlobUri.parse(uri), recursive=recursive, environ=environ):
@@ -308,7 +308,7 @@ def count_to_remove(
 
 def missing_container(error: BlobNotFoundError, destination: str) -> str:
     """The container that `error` says is missing, when it is that of `destination`; else empty."""
-    from azray_lab.storage.uri import BlobUri, is_uri
+    from azray_lab.spec.uri import BlobUri, is_uri
 
     if error.facts.get("code") != "ContainerNotFound" or not is_uri(destination):
         return ""
@@ -318,8 +318,8 @@ def missing_container(error: BlobNotFoundError, destination: str) -> str:
 
 def to_remove(uri: str | BlobUri, *, recursive: bool = False, environ: Mapping[str, str] | None = None) -> Table:
     """What `remove` would remove; nothing is."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.copying import removable
-    from azray_lab.storage.uri import BlobUri
 
     place = BlobUri.parse(uri)
     found = ({"action": "remove", "source": "", "target": str(one.uri), "size": one.size or 0}

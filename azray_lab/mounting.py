@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.blobfuse.health import Health
     from azray_lab.storage.blobfuse.mounts import Mounts
     from azray_lab.storage.blobfuse.records import Record
     from azray_lab.storage.blobfuse.tuning import Advice, Measured
     from azray_lab.storage.blobfuse.unwritten import Kept
-    from azray_lab.storage.uri import BlobUri
 
 MOUNT_SECONDS = 60.0
 WAIT_SECONDS = 30.0
@@ -134,9 +134,9 @@ def mount_operation(
     Raises UsageError for what cannot be asked for, CredentialError, BlobNotFoundError, StorageError and MountError with
     blobfuse2's own reason, UnsupportedError where FUSE or blobfuse2 is missing. Then nothing is left behind.
     """
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.blobfuse.config import check_override
     from azray_lab.storage.blobfuse.request import Request
-    from azray_lab.storage.uri import BlobUri
 
     overrides = dict(check_override(key, value) for key, value in (options or {}).items())
     wanted = Request(
@@ -252,9 +252,9 @@ def explain(uri: str | BlobUri, path: str | Path, **how: Any) -> View:
     Also where blobfuse2 does not work; then it says why not. Looks at the data as `mount` does (at most a second).
     Takes what `mount` takes, but `timeout` and `environ`.
     """
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.blobfuse.config import check_override
     from azray_lab.storage.blobfuse.request import Request
-    from azray_lab.storage.uri import BlobUri
 
     options = dict(check_override(key, value) for key, value in (how.pop("options", None) or {}).items())
     cache = str(Path(how.pop("cache")).absolute()) if how.get("cache") else ""
@@ -280,8 +280,8 @@ def tune_operation(path: str | Path, *, environ: Mapping[str, str] | None = None
 
     Reads only. The table's title is the recommendation.
     """
+    from azray_lab.spec.uri import BlobUri, is_uri
     from azray_lab.storage.blobfuse.tuning import tune
-    from azray_lab.storage.uri import BlobUri, is_uri
 
     def work(operation: Operation[Table]) -> Table:
         door = _mounts(environ)

@@ -79,9 +79,9 @@ def ours(job: str, folder: Path) -> Callable[[], object]:
     import obstore.store
 
     from azray_lab import blob
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage import copying, routes
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.uri import BlobUri
 
     del html, http, random, ssl, urllib, obstore, copying, routes
     engine = engine_for(BlobUri.parse("az://data"))
@@ -226,8 +226,8 @@ def server(kind: str) -> Iterator[dict[str, str]]:
 
 
 def _fill(environment: dict[str, str]) -> None:
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.uri import BlobUri
 
     engine, data = engine_for(BlobUri.parse("az://data"), environment), os.urandom(100 * 1024)
     for number in range(500):
@@ -264,8 +264,8 @@ def compare(case: Case, environment: dict[str, str], rounds: int) -> None:
 
 def throttled(rounds: int) -> None:
     """Ten answers of 503 among 2,000 reads: what they cost us beside reads without them."""
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
-    from azray_lab.storage.uri import BlobUri
 
     with run_blob_server() as fast:
         fast.seed("data", "small/{}", SMALL, b"x" * 1024, 100)

@@ -20,7 +20,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from azray_lab.errors import UsageError
 from azray_lab.spec.quantities import Duration, Size, format_duration
+from azray_lab.spec.uri import BlobUri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,9 +184,22 @@ class MountSpec(Model):
 
     @field_validator("uri")
     @classmethod
-    def _no_signature(cls, value: str) -> str:
+    def _names_a_container(cls, value: str) -> str:
         if "sig=" in value.lower():
             raise ValueError("a signature is a secret and does not belong into a spec; set AZURE_STORAGE_SAS_TOKEN")
+        try:
+            place = BlobUri.parse(value)
+        except UsageError as error:
+            raise ValueError(": ".join(filter(None, (error.message, error.cause)))) from error
+        if not place.container:
+            raise ValueError("it names no container")
+        return value
+
+    @field_validator("path")
+    @classmethod
+    def _says_where_it_is(cls, value: str) -> str:
+        if ".." in value.split("/"):
+            raise ValueError("`..` in it leads out of the folder that it names")
         return value
 
 

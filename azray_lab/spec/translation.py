@@ -28,7 +28,7 @@ _PATTERNS = {
     models.GPU_PATTERN: "it is a GPU type, and a colon and a count from 1 to 99 where it is more than one",
     models.RESOURCE_PATTERN: "a resource's name begins with a letter and has letters, digits, - _ :",
     models.VARIABLE_PATTERN: "a variable's name has letters, digits and underscores and begins with no digit",
-    models.ABSOLUTE_PATTERN: "it must be an absolute path",
+    models.ABSOLUTE_PATTERN: "it must be an absolute path, below /",
     models.REGION_PATTERN: "a region is written as Azure writes it: lower-case letters and digits, no spaces",
     models.RESOURCE_GROUP_PATTERN: "a resource group has at most 90 letters, digits, - _ . ( ) and ends with no dot",
     models.SUBSCRIPTION_PATTERN: "a subscription's id is a UUID",

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from azray_lab.errors import AzRayError
+from azray_lab.spec.uri import has_account_in_path
 from azray_lab.storage.engine import Upload, faults
 from azray_lab.storage.engine.checksums import CRC64, Check, chosen
 from azray_lab.storage.engine.engine import BLOCK
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.places import Item, block_size
-from azray_lab.storage.uri import has_account_in_path
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import BlobNotFoundError, StorageError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.filesystem import filesystem
 from azray_lab.storage.sending import fetch_folder, send_folder
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.storage.credentials import Credentials

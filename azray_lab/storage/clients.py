@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from azure.core.exceptions import HttpResponseError
     from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
 
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.credentials import Account
-    from azray_lab.storage.uri import BlobUri
 
 # The SDK's own first retry waits 15 s, and a host that refuses takes it 80 s. Here a refusal takes 3 s, silence 11 s;
 # throttling (503) is retried after 2.5, 4.5 and 8.5 s.

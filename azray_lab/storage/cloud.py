@@ -10,10 +10,10 @@ from pathlib import Path
 
 from azray_lab import errors
 from azray_lab.operation import Operation
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.copying import Done, run_copy
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.routes import Route
-from azray_lab.storage.uri import BlobUri
 
 
 class AzureFileSystem:

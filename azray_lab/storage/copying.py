@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from azray_lab.errors import UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.listing import Found, blob, inside, is_empty_folder, matching, missing, stands_for_folder, wild
 from azray_lab.storage.transfer import Meter, Tally, files_text, size_text, telling, transfer
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation, Stage

@@ -22,6 +22,7 @@ from fsspec.asyn import get_loop, sync, sync_wrapper
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from azray_lab.errors import UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.changing import Changing
 from azray_lab.storage.clients import async_service
 from azray_lab.storage.credentials import Account, Credentials, signatures
@@ -33,7 +34,6 @@ from azray_lab.storage.opening import BlobFile
 from azray_lab.storage.paths import own_path, parse
 from azray_lab.storage.places import FileToBlob
 from azray_lab.storage.sending import send_file
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem

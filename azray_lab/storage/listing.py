@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from azray_lab.storage.engine import Engine, engine_for, faults
 
 if TYPE_CHECKING:
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import Entry
-    from azray_lab.storage.uri import BlobUri
 
 _WILD = re.compile(r"[*?\[]")
 # A set's own characters: none that could end it or mean something else inside of it, but a range.

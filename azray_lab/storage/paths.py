@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from azray_lab.errors import UsageError
-from azray_lab.storage.uri import BlobUri
+from azray_lab.spec.uri import BlobUri
 
 
 def parse(path: str) -> BlobUri:

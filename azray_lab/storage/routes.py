@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import StorageError, UsageError
+from azray_lab.spec.uri import BlobUri, is_uri
 from azray_lab.storage.between import Crossing
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.listing import blob, inside, matching, missing, wild
 from azray_lab.storage.places import BlobToFile, FileToBlob, Item
-from azray_lab.storage.uri import BlobUri, is_uri
 
 if TYPE_CHECKING:
     import threading

@@ -10,7 +10,7 @@ from azray_lab.storage.listing import blob, found_at, inside, missing
 from azray_lab.storage.transfer import size_text
 
 if TYPE_CHECKING:
-    from azray_lab.storage.uri import BlobUri
+    from azray_lab.spec.uri import BlobUri
 
 # A tree of more lines is no help to anyone.
 _MOST_LINES = 2_000

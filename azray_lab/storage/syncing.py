@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from azray_lab.errors import UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.copying import Done, as_action, copy_items
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
@@ -18,7 +19,6 @@ from azray_lab.storage.engine.landing import local
 from azray_lab.storage.listing import inside, missing
 from azray_lab.storage.routes import Route, files_in
 from azray_lab.storage.transfer import Tally, files_text, telling
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation

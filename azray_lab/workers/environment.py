@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import CredentialError, UsageError
 from azray_lab.spec import settings
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.credentials import Account, Credentials, Identity, parse_mode
 from azray_lab.storage.credentials import credentials as credentials_of
 from azray_lab.storage.credentials.modes import (
@@ -18,7 +19,6 @@ from azray_lab.storage.credentials.modes import (
     KEY,
 )
 from azray_lab.storage.credentials.sealing import cluster_token, seal
-from azray_lab.storage.uri import BlobUri
 from azray_lab.targets.base import read_token
 
 if TYPE_CHECKING:

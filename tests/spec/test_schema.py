@@ -96,7 +96,7 @@ def test_every_field_has_words_and_examples_that_are_valid(loc):
             if isinstance(tree, dict) and part == "type":
                 tree["count"] = 1
             if isinstance(tree, dict) and loc[0] == "mounts" and part == loc[-1] != "mounts":
-                tree = {"uri": "az://a", "path": "/a"} | tree
+                tree = {"uri": "az://data", "path": "/a"} | tree
         assert isinstance(tree, dict)
         VALIDATOR.validate(tree)
         ClusterSpec.load(tree)

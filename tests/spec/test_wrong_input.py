@@ -67,7 +67,7 @@ def _tree(key: str, value: Any) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         tree = [tree] if part == "0" else {part: tree}
     if "mounts" in tree and isinstance(tree["mounts"], list):
-        tree["mounts"][0] = {"uri": "az://a", "path": "/a"} | tree["mounts"][0]
+        tree["mounts"][0] = {"uri": "az://data", "path": "/a"} | tree["mounts"][0]
     return dict(tree)
 
 
@@ -259,7 +259,21 @@ def test_an_unsafe_name_is_refused_with_a_good_one(name, where):
         ({"workers": [{"min": 3, "max": 1}]}, "workers.0.min", "min (3) is above max (1)"),
         ({"workers": [{"name": "a"}, {"name": "a"}]}, "workers.1.name", "'a' is the name of group 0 already"),
         ({"workers": [{"name": "head"}]}, "workers.0.name", "the head's name"),
-        ({"mounts": [{"uri": "a", "path": "/a"}, {"uri": "b", "path": "/a/"}]}, "mounts.1.path", "mounted twice"),
+        (
+            {"mounts": [{"uri": "az://data", "path": "/a"}, {"uri": "az://data/b", "path": "/a/"}]},
+            "mounts.1.path",
+            "mounted twice",
+        ),
+        ({"mounts": [{"uri": "x", "path": "/a"}]}, "mounts.0.uri", "'x' is no Blob URI"),
+        (
+            {"mounts": [{"uri": "abs://data", "path": "/a"}]},
+            "mounts.0.uri",
+            "abs:// is no Blob URI. Did you mean 'abfs'",
+        ),
+        ({"mounts": [{"uri": "az://A B/c", "path": "/a"}]}, "mounts.0.uri", "container"),
+        ({"mounts": [{"uri": "az://", "path": "/a"}]}, "mounts.0.uri", "names no container"),
+        ({"mounts": [{"uri": "az://data", "path": "/"}]}, "mounts.0.path", "below /"),
+        ({"mounts": [{"uri": "az://data", "path": "/mnt/../etc"}]}, "mounts.0.path", "`..` in it"),
         (
             {"mounts": [{"uri": "https://a.b/c?sv=1&sig=x", "path": "/a"}]},
             "mounts.0.uri",

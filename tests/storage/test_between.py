@@ -13,9 +13,9 @@ from azure.storage.blob import generate_container_sas
 from azray_lab import blob
 from azray_lab.errors import BlobNotFoundError, StorageError
 from azray_lab.operation import Operation
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.between import Crossing
 from azray_lab.storage.engine import Engine, engine_for
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ import pytest
 
 import azray_lab
 from azray_lab.errors import BlobNotFoundError, CredentialError, StorageError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.checkpoints import Checkpoints, checkpoints
 from azray_lab.storage.filesystem import filesystem
 from azray_lab.storage.sending import fetch_folder, send_folder
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import run_blob_server
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pytest
 
 from azray_lab import blob
 from azray_lab.errors import StorageError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.engine.checksums import CRC64, MD5, Check, chosen, crc64_of
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 import azray_lab
 from azray_lab import blob
 from azray_lab.errors import BlobNotFoundError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.cloud import AzureFileSystem
 from azray_lab.storage.engine import engine_for
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite

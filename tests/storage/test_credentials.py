@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from azray_lab.errors import CredentialError, SpecError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.credentials import Account
 from azray_lab.storage.credentials.refusals import mending
-from azray_lab.storage.uri import BlobUri
 
 _KEY = "c2VjcmV0LWtleQ=="
 _CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={_KEY};EndpointSuffix=core.windows.net"

@@ -14,8 +14,8 @@ import pytest
 
 from azray_lab import credentials
 from azray_lab.errors import AzRayError, CredentialError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.credentials import SCOPE, Account, Identity, Tokens
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.entra import run_entra
 
 if TYPE_CHECKING:

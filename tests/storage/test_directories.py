@@ -10,8 +10,8 @@ import pytest
 import azray_lab
 from azray_lab import AzureFileSystem, blob
 from azray_lab.errors import BlobNotFoundError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import Engine, engine_for
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite

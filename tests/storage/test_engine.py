@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from azray_lab.errors import BlobNotFoundError, StorageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import Engine, Entry, engine_for
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite

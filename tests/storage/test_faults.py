@@ -17,9 +17,9 @@ import pytest
 
 from azray_lab import blob
 from azray_lab.errors import AzRayError, BlobNotFoundError, CancelledError, CredentialError, StorageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.routes import Names
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
 if TYPE_CHECKING:
@@ -382,7 +382,7 @@ _COUNT = f"""
 {_PEAK}
 from azray_lab import blob
 from azray_lab.storage.engine import engine_for
-from azray_lab.storage.uri import BlobUri
+from azray_lab.spec.uri import BlobUri
 
 entries = engine_for(BlobUri.parse("az://many")).list("many", "folder/")
 for number, entry in zip(range(10_000), entries):
@@ -413,7 +413,7 @@ import os, sys
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.filesystem import filesystem
 from azray_lab.storage.sending import fetch_folder, send_folder
-from azray_lab.storage.uri import BlobUri
+from azray_lab.spec.uri import BlobUri
 
 engine, files, folder = engine_for(BlobUri.parse("az://heavy")), filesystem(), Path(sys.argv[2])
 known = {{one.name[2:]: (one.size, one.etag) for one in engine.list("heavy", "x/")}}
@@ -449,7 +449,7 @@ def test_many_large_files_at_once_in_bounded_memory(tmp_path: Path):
 _IN_MEMORY = f"""
 {_PEAK}
 from azray_lab.storage.engine import engine_for
-from azray_lab.storage.uri import BlobUri
+from azray_lab.spec.uri import BlobUri
 
 engine = engine_for(BlobUri.parse("az://heavy"))
 engine.get_bytes("heavy", "large", 0, 1)

@@ -21,9 +21,9 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 import azray_lab
 from azray_lab import blob
 from azray_lab.errors import CredentialError, StorageError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.credentials import Account, credentials
 from azray_lab.storage.filesystem import BlobFileSystem, filesystem, take_over
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import run_blob_server
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import pytest
 
 from azray_lab import blob
 from azray_lab.errors import CancelledError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import engine_for
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
 if TYPE_CHECKING:

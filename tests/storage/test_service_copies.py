@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 
 from azray_lab.errors import CancelledError, StorageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import Engine, engine_for
-from azray_lab.storage.uri import BlobUri
 
 
 class _Copying(http.server.BaseHTTPRequestHandler):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from azray_lab.errors import StorageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import Engine, engine_for
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.azurite import ACCOUNT, KEY
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation, Stage
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import Engine
-    from azray_lab.storage.uri import BlobUri
 
 _MIB = 1024 * 1024
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from azray_lab.operation import Operation
-    from azray_lab.storage.uri import BlobUri
+    from azray_lab.spec.uri import BlobUri
 
 _MOUNT_SECONDS = 10.0
 # How long a mount waits for another one of the same data, which takes as long as its bytes do.

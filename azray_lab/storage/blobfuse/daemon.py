@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from azray_lab.errors import AzRayError, DeadlineError, MountError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse import causes, config, mountinfo, probe, profiles, program
 from azray_lab.storage.blobfuse.access import access
 from azray_lab.storage.credentials import Account
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation

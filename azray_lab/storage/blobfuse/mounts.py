@@ -27,11 +27,11 @@ from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, pl
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.blobfuse.blobs import Found
     from azray_lab.storage.blobfuse.plans import Plan
     from azray_lab.storage.blobfuse.profiles import Setting
     from azray_lab.storage.blobfuse.request import Request
-    from azray_lab.storage.uri import BlobUri
 
 MOUNT_SECONDS = 60.0
 WAIT_SECONDS = 30.0

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from azray_lab.errors import AzRayError, UnsupportedError, UsageError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse import program
 from azray_lab.storage.blobfuse.capacity import MIB
 from azray_lab.storage.blobfuse.profiles import PROFILES, Access, Profile, Value
 from azray_lab.storage.blobfuse.records import USER, Engine
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.spec.models import MountSpec

@@ -25,9 +25,9 @@ from azray_lab.storage.blobfuse.request import Request
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.blobfuse.blobs import Found
     from azray_lab.storage.blobfuse.mounts import Mounts
-    from azray_lab.storage.uri import BlobUri
 
 SECONDS = 60.0
 # What is read of each kind: enough to see a rate, little enough for a minute.

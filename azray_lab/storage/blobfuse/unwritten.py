@@ -20,9 +20,9 @@ from azray_lab.errors import AzRayError, DeadlineError
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.blobfuse.records import Record, Records
     from azray_lab.storage.engine import Engine
-    from azray_lab.storage.uri import BlobUri
 
 _MIB = 1024 * 1024
 # HTTP's dates are whole seconds, and there are two of them.
@@ -133,9 +133,9 @@ def missing(
     files = written(record)
     if not files:
         return []
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
     from azray_lab.storage.engine.flights import Job, fly
-    from azray_lab.storage.uri import BlobUri
 
     place, stop, end = uri or BlobUri.parse(record.uri), threading.Event(), time.monotonic() + _ASK_SECONDS
 

@@ -19,9 +19,9 @@ from azray_lab.storage.credentials.tokens import SCOPE, Tokens, tokens_of
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.credentials.identity import Identity
     from azray_lab.storage.credentials.modes import Mode
-    from azray_lab.storage.uri import BlobUri
 
 _log = logging.getLogger("azray_lab")
 _PROBE_SECONDS = 5.0

@@ -20,7 +20,7 @@ from azray_lab.storage.credentials.identity import Identity
 from azray_lab.storage.credentials.modes import Mode, parse_mode
 
 if TYPE_CHECKING:
-    from azray_lab.storage.uri import BlobUri
+    from azray_lab.spec.uri import BlobUri
 
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
 # Where accounts of a national cloud answer, by the host of its Entra ID (azure-identity's AzureAuthorityHosts).

@@ -20,8 +20,8 @@ from azray_lab.storage.credentials.sealing import cluster_token, seal, unseal
 from azray_lab.storage.credentials.tokens import SCOPE, Tokens, tokens_of
 
 if TYPE_CHECKING:
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.credentials.account import Account
-    from azray_lab.storage.uri import BlobUri
 _log = logging.getLogger("azray_lab")
 # Of this process only, so that a repr that is kept somewhere is of no use for guessing.
 _PROCESS = secrets.token_bytes(16)
@@ -46,7 +46,7 @@ class Credentials:
 
     def account(self, uri: str | BlobUri = "az://") -> Account:
         """The account that `uri` means, opened by this; CredentialError when a part is missing. No request."""
-        from azray_lab.storage.uri import BlobUri
+        from azray_lab.spec.uri import BlobUri
 
         return account_of(BlobUri.parse(uri), self._variables)
 

@@ -11,8 +11,8 @@ from azray_lab.storage.engine.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.credentials import Account
-    from azray_lab.storage.uri import BlobUri
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -164,7 +164,7 @@ class Anonymous(_Lasting):
 
 def signer_for(account: Account) -> Signer:
     """The signer of an account; CredentialError, that quotes no secret, when its key is none."""
-    from azray_lab.storage.uri import BlobUri
+    from azray_lab.spec.uri import BlobUri
 
     name = BlobUri(endpoint=account.endpoint).account
     if account.connection_string:

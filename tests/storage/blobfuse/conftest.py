@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from azray_lab.operation import Operation
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse import mountinfo, program
 from azray_lab.storage.blobfuse.mounts import Mounts
 from azray_lab.storage.blobfuse.request import Request
-from azray_lab.storage.uri import BlobUri
 
 if TYPE_CHECKING:
     from azray_lab.storage.blobfuse.records import Record

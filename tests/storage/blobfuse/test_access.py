@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from azray_lab.errors import UnsupportedError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse.access import access
 from azray_lab.storage.credentials import Account
-from azray_lab.storage.uri import BlobUri
 
 KEY = "c2VjcmV0LWtleQ=="
 URL = "https://acc.blob.core.windows.net"

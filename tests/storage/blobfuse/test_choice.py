@@ -7,10 +7,10 @@ import itertools
 import pytest
 
 from azray_lab.errors import UnsupportedError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse.blobs import Found
 from azray_lab.storage.blobfuse.capacity import MIB
 from azray_lab.storage.blobfuse.request import Look, Request, choose, look
-from azray_lab.storage.uri import BlobUri
 
 SMALL = Look(blobs=5000, size=5000 * 100 * 1024)
 LARGE = Look(blobs=12, size=12 * 512 * MIB)

@@ -14,13 +14,13 @@ import pytest
 import azray_lab
 from azray_lab.errors import DeadlineError, StorageError
 from azray_lab.operation import Operation
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse import blobs, mountinfo
 from azray_lab.storage.blobfuse.capacity import MIB
 from azray_lab.storage.blobfuse.copies import Copy, make_room
 from azray_lab.storage.blobfuse.mounts import Mounts
 from azray_lab.storage.blobfuse.request import Request
 from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, whole_files
-from azray_lab.storage.uri import BlobUri
 from azray_lab.testing.blob_server import run_blob_server
 
 if TYPE_CHECKING:

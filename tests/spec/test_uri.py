@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from azray_lab.errors import UsageError
-from azray_lab.storage.uri import BlobUri
+from azray_lab.spec.uri import BlobUri
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _SUFFIXES = ("core.windows.net", "core.chinacloudapi.cn", "core.usgovcloudapi.net", "storage.azure.net")
