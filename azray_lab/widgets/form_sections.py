@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from azray_lab import views
 from azray_lab.spec.problems import Loc, dotted
-from azray_lab.widgets import form_tree
+from azray_lab.widgets import nested
 from azray_lab.widgets.form_controls import Context, Field, Noted, Part, Reading
 from azray_lab.widgets.form_fields import MISSING, Many, Section, Setting
 from azray_lab.widgets.form_texts import TEXTS, heading_of, say
@@ -118,7 +118,7 @@ class Items(Noted):
             item.fill(one)
         self._show()
         for item in over:
-            form_tree.close(item.box)
+            nested.close(item.box)
 
     def aim(self, target: str) -> None:
         """Tells each entry the chosen target, and those that come later."""
@@ -136,7 +136,7 @@ class Items(Noted):
         item.aim(self._target)
         self.items.append(item)
         self._show()
-        form_tree.answer_beside_cells(item.box)
+        nested.answer_beside_cells(item.box)
         self._context.changed()
 
     def _first_values(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Items(Noted):
             self._show()
             self._context.changed()
             self.focus()
-            form_tree.close(item.box)
+            nested.close(item.box)
 
     def _made(self) -> Fields:
         button = widgets.Button(icon="trash")

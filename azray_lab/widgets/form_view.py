@@ -10,7 +10,7 @@ import ipywidgets as widgets
 
 from azray_lab import views
 from azray_lab.errors import AzRayError
-from azray_lab.widgets import form_tree
+from azray_lab.widgets import nested
 from azray_lab.widgets.form_controls import Context
 from azray_lab.widgets.form_fields import tree
 from azray_lab.widgets.form_sections import Fields, heading
@@ -55,7 +55,7 @@ class View:
 
     def settle(self) -> None:
         """Has all widgets, those that came since as well, answered while a cell runs."""
-        form_tree.answer_beside_cells(self.root)
+        nested.answer_beside_cells(self.root)
 
     def unfold(self, *, shown: bool) -> None:
         """Shows the advanced settings, or folds them away."""
@@ -82,7 +82,7 @@ class View:
         old = self.planned.children
         self.planned.children = [widgets.HTML(markup)] if markup else []
         for one in old:
-            form_tree.close(one)
+            nested.close(one)
 
     def show_card(self, name: str, make: Callable[[], Card]) -> None:
         """Shows the card of that cluster; the one that is there already shows what begins now."""
@@ -90,12 +90,12 @@ class View:
         if not old or old[0].name != name:
             self.card.children = [make()]
             for card in old:
-                form_tree.close(card)
+                nested.close(card)
             self.settle()
 
     def close(self) -> None:
         """Closes all of its widgets."""
-        form_tree.close(self.root)
+        nested.close(self.root)
 
 
 def _button(name: str, press: Callable[..., None]) -> Any:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
-from azray_lab.widgets import cells
+from azray_lab.widgets import cells, nested
 from azray_lab.widgets.feed import feed
 from azray_lab.widgets.texts import TEXTS
 
@@ -75,6 +75,7 @@ class Live(anywidget.AnyWidget):
         self.seen = False
         """Whether a front end has ever shown it."""
         super().__init__()
+        nested.answer_beside_cells(self)
         self.on_msg(self._received)
         self.follow()
 

@@ -74,6 +74,18 @@ def _models(messages: list[Any], **state: Any) -> list[str]:
     return [o["comm_id"] for o in opened if state.items() <= o["data"]["state"].items()]
 
 
+def _subshell(client: BlockingKernelClient) -> str:
+    client.control_channel.send(client.session.msg("create_subshell_request", {}))
+    return str(client.get_control_msg(timeout=SECONDS)["content"]["subshell_id"])
+
+
+def _front(client: BlockingKernelClient, subshell: str, model: str, data: dict[str, Any]) -> None:
+    """Sends a widget what a front end with subshells sends it."""
+    message = client.session.msg("comm_msg", {"comm_id": model, "data": data})
+    message["header"]["subshell_id"] = subshell
+    client.shell_channel.send(message)
+
+
 def _updates(message: Any, name: str) -> bool:
     """Whether a message tells a front end of a change of that trait."""
     return message["msg_type"] == "comm_msg" and name in message["content"]["data"].get("state", {})
@@ -97,24 +109,34 @@ def test_a_click_is_answered_while_a_cell_runs(client, tmp_path):
     opened = _run(client, FORM, "click")
     (plan,) = _models(opened, description="Plan")
     cpus = _models(opened, description="CPUs")[0]
-    client.control_channel.send(client.session.msg("create_subshell_request", {}))
-    subshell = client.get_control_msg(timeout=SECONDS)["content"]["subshell_id"]
+    subshell = _subshell(client)
     go = tmp_path / "go"
     busy = _send(client, BUSY.format(go=str(go)), "busy")
 
-    def front(model: str, data: dict[str, Any]) -> None:
-        message = client.session.msg("comm_msg", {"comm_id": model, "data": data})
-        message["header"]["subshell_id"] = subshell
-        client.shell_channel.send(message)
-
     for cores in ("3", "4"):
-        front(cpus, {"method": "update", "state": {"value": cores}, "buffer_paths": []})
-        front(plan, {"method": "custom", "content": {"event": "click"}})
+        _front(client, subshell, cpus, {"method": "update", "state": {"value": cores}, "buffer_paths": []})
+        _front(client, subshell, plan, {"method": "custom", "content": {"event": "click"}})
         seen = _until(client, lambda m: _updates(m, "children"))
         assert not any(_idle(m, busy) for m in seen)
         (table,) = [m for m in seen if m["msg_type"] == "comm_open" and "head" in str(m["content"]["data"])][-1:]
         assert f"CPU {cores}," in table["content"]["data"]["state"]["value"]
         assert not any(m["msg_type"] in {"stream", "error"} for m in seen)
+    go.touch()
+    _until(client, lambda m: _idle(m, busy))
+
+
+def test_what_is_live_is_answered_while_a_cell_runs(client, tmp_path):
+    """So is a click in a card or table: the cell that runs does not hold it."""
+    (table,) = [
+        message["content"]["comm_id"]
+        for message in _run(client, "azray_lab.dashboard()", "table")
+        if message["msg_type"] == "comm_open" and "whole" in message["content"]["data"]["state"]
+    ]
+    subshell = _subshell(client)
+    go = tmp_path / "go"
+    busy = _send(client, BUSY.format(go=str(go)), "busy")
+    _front(client, subshell, table, {"method": "custom", "content": {"do": "whole"}})
+    assert not any(_idle(m, busy) for m in _until(client, lambda m: _updates(m, "whole")))
     go.touch()
     _until(client, lambda m: _idle(m, busy))
 

@@ -1,4 +1,4 @@
-"""What is done to all widgets of a form at once: closing them, and having them answered while a cell runs."""
+"""What is done to a widget and to all that is in it: closing them, and having them answered while a cell runs."""
 
 from __future__ import annotations
 
