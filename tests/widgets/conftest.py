@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from azray_lab import registry
+from azray_lab.errors import UnsupportedError
+from azray_lab.testing import node as nodes
 from azray_lab.testing.ray_dashboard import FakeRay, run_dashboard
 
 
 @pytest.fixture(scope="session")
-def node() -> str:
-    """The Node that runs the scripts of widgets without a page; skips the test where there is none."""
-    return shutil.which("node") or pytest.skip("node: no node on PATH")
+def node(require: Callable[..., None]) -> str:
+    """The Node that runs the scripts of widgets without a page, also that of a package; skips where there is none."""
+    try:
+        return str(nodes.node())
+    except UnsupportedError as error:
+        require("node", None, str(error))
+        raise
 
 
 @pytest.fixture
