@@ -136,6 +136,7 @@ class Operation(Generic[T]):
         self._cancel = threading.Event()
         self._cancel_reason = ""
         self._cancel_sources: list[Callable[[], str | None]] = []
+        self._when_cancelled: list[Callable[[], None]] = []
         self._shielded = 0
         self._finished = threading.Event()
         self._value: T | None = None
@@ -164,8 +165,11 @@ class Operation(Generic[T]):
         try:
             yield current
         except BaseException as error:
-            self.emit("failed", name, str(error) or type(error).__name__)
-            raise
+            told = self._told(error)
+            self.emit("failed", name, str(told) or type(told).__name__)
+            if told is error:
+                raise
+            raise told from error
         self.emit("done", name, current.summary)
 
     def check(self) -> None:
@@ -178,6 +182,12 @@ class Operation(Generic[T]):
         if self._cancel.is_set():
             raise CancelledError(f"{self.name} was cancelled", cause=self._cancel_reason)
 
+    def _told(self, error: BaseException) -> BaseException:
+        """The error; where it only says that something was ended because this was cancelled, one that says why."""
+        if not isinstance(error, CancelledError) or error.cause or not self._cancel.is_set():
+            return error
+        return CancelledError(f"{self.name} was cancelled", cause=self._cancel_reason)
+
     @contextlib.contextmanager
     def shielded(self) -> Iterator[None]:
         """Cancellation waits until the block ends: for cleaning up, which must not be cut short."""
@@ -186,10 +196,25 @@ class Operation(Generic[T]):
             yield
         finally:
             self._shielded -= 1
+            self._tell_cancelled()
 
     def cancel_when(self, source: Callable[[], str | None]) -> None:
         """Adds a source of cancellation: `source()` returns a reason to cancel or None; asked at every wait."""
         self._cancel_sources.append(source)
+
+    def on_cancel(self, act: Callable[[], None]) -> None:
+        """Calls `act` once, from any thread, when it is cancelled, or behind `shielded`: to end what blocks a wait."""
+        with self._lock:
+            self._when_cancelled.append(act)
+        self._tell_cancelled()
+
+    def _tell_cancelled(self) -> None:
+        with self._lock:
+            if not self._cancel.is_set() or self._shielded:
+                return
+            acts, self._when_cancelled = self._when_cancelled, []
+        for act in acts:
+            act()
 
     def wait_for(
         self,
@@ -269,9 +294,10 @@ class Operation(Generic[T]):
             self._listeners.append(listener)
 
     def cancel(self, reason: str = "interrupted") -> None:
-        """Asks the work to stop at its next wait or stage; returns at once."""
+        """Asks the work to stop at its next wait or stage and ends what blocks it (`on_cancel`); returns at once."""
         self._cancel_reason = self._cancel_reason or reason
         self._cancel.set()
+        self._tell_cancelled()
 
     def run(self, work: Callable[[Operation[T]], T]) -> T:
         """Does `work` in this thread and returns its result. Ctrl-C ends it with CancelledError after its clean-up."""
@@ -283,7 +309,7 @@ class Operation(Generic[T]):
             self._error = CancelledError(f"{self.name} was cancelled", cause="interrupted")
             self._error.__cause__ = error
         except BaseException as error:  # noqa: BLE001 - kept whole for `result`, which raises it again
-            self._error = error
+            self._error = self._told(error)
         self._close()
         return self.result()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ from azray_lab.errors import UsageError
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
+from azray_lab.storage.engine.stopping import Stop
 from azray_lab.storage.listing import Found, blob, inside, is_empty_folder, matching, missing, stands_for_folder, wild
 from azray_lab.storage.transfer import Meter, Tally, files_text, size_text, telling, transfer
 
@@ -44,7 +44,7 @@ def run_copy(
 ) -> Done:
     """Copies; of more than `kept` files the names are asked for twice rather than kept. `only`: see `Route.items`."""
     began = operation.elapsed
-    stop = threading.Event()
+    stop = Stop.of(operation)
     if create and isinstance(route.destination, BlobUri):
         route.engine(route.destination, stop).create_container(route.destination.container)
     with operation.stage("list", f"looking at {route.source}") as stage:
@@ -60,7 +60,7 @@ def run_copy(
 
 
 def copy_items(
-    items: Iterator[Item], count: int, total: int, operation: Operation[Any], stop: threading.Event, began: float
+    items: Iterator[Item], count: int, total: int, operation: Operation[Any], stop: Stop, began: float
 ) -> Done:
     """Copies `items`, which are `count` files of `total` bytes."""
     with operation.stage("copy", f"{files_text(count)}, {size_text(total)}") as stage:
@@ -85,7 +85,7 @@ def planned(route: Route) -> Iterator[dict[str, Any]]:
     """What a copy would do, as plain values."""
     from azray_lab.operation import Operation
 
-    for item in route.items(Operation("look"), threading.Event(), quiet=True):
+    for item in route.items(Operation("look"), Stop(), quiet=True):
         yield as_action(item)
 
 
@@ -94,12 +94,14 @@ def as_action(item: Item) -> dict[str, Any]:
     return {"action": "copy", "source": item.source, "target": item.target, "size": item.size}
 
 
-def removable(uri: BlobUri, *, recursive: bool, environ: Mapping[str, str] | None) -> Iterator[Found]:
+def removable(
+    uri: BlobUri, *, recursive: bool, environ: Mapping[str, str] | None, stop: Stop | None = None
+) -> Iterator[Found]:
     """The blobs that a removal of `uri` means; BlobNotFoundError when there is none, UsageError for a folder.
 
     What stands for a folder, and has to go after what is in it, is given as one, by the name that the service knows.
     """
-    engine = engine_for(uri, environ)
+    engine = engine_for(uri, environ).stoppable(stop or Stop())
     if not uri.path and not recursive:
         raise UsageError(f"{uri} is a container", next_step="add -r to remove all that is in it")
     nothing = True
@@ -135,19 +137,20 @@ def _all_below(engine: Engine, uri: BlobUri) -> Iterator[Found]:
 def run_remove(uri: BlobUri, operation: Operation[Any], *, recursive: bool, environ: Mapping[str, str] | None) -> Done:
     """Removes; counts while it goes."""
     began = operation.elapsed
-    removal = _Removal(engine_for(uri, environ), operation)
+    stop = Stop.of(operation)
+    removal = _Removal(engine_for(uri, environ).stoppable(stop), operation, stop)
     with operation.stage("remove", f"removing {uri}") as stage:
-        removal.run(removable(uri, recursive=recursive, environ=environ), stage)
+        removal.run(removable(uri, recursive=recursive, environ=environ, stop=stop), stage)
     return Done(removal.tally.files, removal.tally.bytes, round(operation.elapsed - began, 3))
 
 
 class _Removal:
     """Blobs first, 64 at a time, then what stands for the folders that they were in, the deepest first."""
 
-    def __init__(self, engine: Engine, operation: Operation[Any]) -> None:
+    def __init__(self, engine: Engine, operation: Operation[Any], stop: Stop) -> None:
         self.tally = Tally()
-        self._stop = threading.Event()
-        self._engine = engine.stoppable(self._stop)
+        self._engine = engine
+        self._stop = stop
         self._operation = operation
         self._folders: list[Found] = []
 

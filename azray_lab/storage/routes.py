@@ -18,11 +18,10 @@ from azray_lab.storage.listing import blob, inside, matching, missing, wild
 from azray_lab.storage.places import BlobToFile, FileToBlob, Item
 
 if TYPE_CHECKING:
-    import threading
-
     from azray_lab.operation import Operation
     from azray_lab.storage.engine import Entry
     from azray_lab.storage.engine.checksums import Check
+    from azray_lab.storage.engine.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,14 @@ class Route:
                 raise UsageError(f"{end} names no container", next_step="azray blob ls az://")
         return cls(ends[0], ends[1], into=str(destination).endswith("/"), **options)
 
-    def engine(self, end: BlobUri, stop: threading.Event) -> Engine:
+    def engine(self, end: BlobUri, stop: Stop) -> Engine:
         """The engine of one end, whose pauses `stop` ends."""
         return engine_for(end, self.environ).stoppable(stop)
 
     def items(
         self,
         operation: Operation[Any],
-        stop: threading.Event,
+        stop: Stop,
         *,
         quiet: bool = False,
         only: Container[str] | None = None,
@@ -77,7 +76,7 @@ class _Items:
         self,
         route: Route,
         operation: Operation[Any],
-        stop: threading.Event,
+        stop: Stop,
         *,
         quiet: bool,
         only: Container[str] | None,

@@ -17,6 +17,7 @@ from azray_lab.storage.places import FileToBlob
 
 if TYPE_CHECKING:
     from azray_lab.storage.engine import Engine
+    from azray_lab.storage.engine.stopping import Stop
 
 Files = dict[str, tuple[int, str]]
 _BLOCKS = 8
@@ -52,22 +53,23 @@ def send_folder(engine: Engine, container: str, prefix: str, folder: Path, *, to
     way leaves none. It costs a second request for each small file. What was made when one fails is removed again.
     """
     kind = _Hidden if together else FileToBlob
+    own, stop = engine.one_transfer()
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    items = {name: kind(engine, path, (container, prefix + name), check=False) for name, path in paths.items()}
+    items = {name: kind(own, path, (container, prefix + name), check=False) for name, path in paths.items()}
     small = [item for item in items.values() if item.size <= BLOCK]
-    for _ in fly(Job(functools.partial(send_file, item), item.size) for item in small):
+    for _ in fly((Job(functools.partial(send_file, item, stop), item.size) for item in small), stop=stop):
         pass
     for item in items.values():
         if item not in small:
-            send_file(item)
+            send_file(item, stop)
     if together:
-        _show(engine, [(item, (container, prefix + name)) for name, item in items.items()])
+        _show(engine, stop, [(item, (container, prefix + name)) for name, item in items.items()])
     return {name: (item.size, item.written.etag if item.written else "") for name, item in items.items()}
 
 
-def _show(engine: Engine, items: list[tuple[Any, tuple[str, str]]]) -> None:
+def _show(engine: Engine, stop: Stop, items: list[tuple[Any, tuple[str, str]]]) -> None:
     try:
-        for _ in fly(Job(item.show) for item, _ in items):
+        for _ in fly((Job(item.show) for item, _ in items), stop=stop):
             pass
     except BaseException:
         with contextlib.suppress(AzRayError):  # the first reason counts
@@ -75,7 +77,7 @@ def _show(engine: Engine, items: list[tuple[Any, tuple[str, str]]]) -> None:
         raise
 
 
-def send_file(item: FileToBlob) -> None:
+def send_file(item: FileToBlob, stop: Stop | None = None) -> None:
     """Uploads one file, a large one in blocks, eight at a time; of many at once, the files' blocks share the memory."""
     parts = (Job(functools.partial(item.part, offset), item.step) for offset in range(0, max(item.size, 1), item.step))
     try:
@@ -84,7 +86,7 @@ def send_file(item: FileToBlob) -> None:
             if item.size <= item.step:
                 item.part(0)
             else:
-                for _ in fly(parts, flights=_BLOCKS):
+                for _ in fly(parts, stop=stop, flights=_BLOCKS):
                     pass
     finally:
         item.discard()
@@ -97,9 +99,10 @@ def fetch_folder(
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
+        engine, stop = engine.one_transfer()
         fetch = functools.partial(_fetch, engine, container, prefix, partial)
         costs = {name: min(size, BYTES_IN_FLIGHT) for name, (size, _) in files.items()}
-        for _ in fly(Job(functools.partial(fetch, name, *files[name]), costs[name]) for name in files):
+        for _ in fly((Job(functools.partial(fetch, name, *files[name]), costs[name]) for name in files), stop=stop):
             pass
         partial.rename(target)
     except BaseException:

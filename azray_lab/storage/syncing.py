@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from azray_lab.storage.copying import Done, as_action, copy_items
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.landing import local
+from azray_lab.storage.engine.stopping import Stop
 from azray_lab.storage.listing import inside, missing
 from azray_lab.storage.routes import Route, files_in
 from azray_lab.storage.transfer import Tally, files_text, telling
@@ -57,7 +57,7 @@ class Sync:
     def run(self, operation: Operation[Any], *, create: bool) -> tuple[Done, int, int]:
         """Does it: what was copied, how many files were unchanged, how many removed."""
         began = operation.elapsed
-        stop = threading.Event()
+        stop = Stop.of(operation)
         if create and isinstance(self.route.destination, BlobUri):
             self.route.engine(self.route.destination, stop).create_container(self.route.destination.container)
         with operation.stage("list", f"comparing {self.route.source} and {self.route.destination}") as stage:
@@ -73,15 +73,15 @@ class Sync:
         """What it would do, as plain values."""
         from azray_lab.operation import Operation
 
-        items, names, there = self._compare(Operation("look"), threading.Event())
+        items, names, there = self._compare(Operation("look"), Stop())
         yield from map(as_action, items)
         for name in sorted(there - names) if self.delete else ():
             yield {"action": "remove", "source": "", "target": str(self.route.destination / name), "size": 0}
 
-    def _compare(self, operation: Operation[Any], stop: threading.Event) -> tuple[list[Item], set[str], set[str]]:
+    def _compare(self, operation: Operation[Any], stop: Stop) -> tuple[list[Item], set[str], set[str]]:
         """The files to copy, the names on the source's side, and those on the other."""
-        there = dict(self._known(self.route.destination, operation))
-        here = dict(self._known(self.route.source, operation))
+        there = dict(self._known(self.route.destination, operation, stop))
+        here = dict(self._known(self.route.source, operation, stop))
         source = self.route.source
         # An empty container is a folder without files; a prefix without any is most likely misspelt.
         if not here and isinstance(source, BlobUri) and source.path:
@@ -90,14 +90,14 @@ class Sync:
         items = list(self.route.items(operation, stop, only=changed)) if changed else []
         return items, set(here), set(there)
 
-    def _known(self, end: Path | BlobUri, operation: Operation[Any]) -> Iterator[tuple[str, _Known]]:
+    def _known(self, end: Path | BlobUri, operation: Operation[Any], stop: Stop) -> Iterator[tuple[str, _Known]]:
         if isinstance(end, Path):
             for path in files_in(end, None) if end.is_dir() else ():
                 with contextlib.suppress(FileNotFoundError):
                     found = path.stat()
                     yield path.relative_to(end).as_posix(), _Known(found.st_size, found.st_mtime)
             return
-        engine = engine_for(end, self.route.environ)
+        engine = self.route.engine(end, stop)
         prefix = f"{end.path.rstrip('/')}/" if end.path else ""
         for number, entry in enumerate(inside(engine, end, recursive=True)):
             if number % 1000 == 0:
@@ -105,7 +105,7 @@ class Sync:
             modified = entry.modified
             yield entry.name[len(prefix) :], _Known(entry.size, modified.timestamp() if modified else 0.0)
 
-    def _remove(self, operation: Operation[Any], stop: threading.Event, names: list[str]) -> int:
+    def _remove(self, operation: Operation[Any], stop: Stop, names: list[str]) -> int:
         if not names:
             return 0
         tally, remove = Tally(), self._remover(stop)
@@ -126,7 +126,7 @@ class Sync:
             stage.summary = f"{tally.files} removed"
         return tally.files
 
-    def _remover(self, stop: threading.Event) -> Callable[[str], bool]:
+    def _remover(self, stop: Stop) -> Callable[[str], bool]:
         end = self.route.destination
         if isinstance(end, BlobUri):
             engine = self.route.engine(end, stop)

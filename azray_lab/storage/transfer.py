@@ -14,6 +14,7 @@ from azray_lab.storage.engine.flights import Job, fly
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation, Stage
+    from azray_lab.storage.engine.stopping import Stop
     from azray_lab.storage.places import Item
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -102,11 +103,11 @@ def _told(error: AzRayError, done: str, count: int) -> AzRayError:
     return error
 
 
-def transfer(items: Iterable[Item], meter: Meter, operation: Operation[Any], stop: threading.Event) -> None:
+def transfer(items: Iterable[Item], meter: Meter, operation: Operation[Any], stop: Stop) -> None:
     """Copies every item; returns when all are complete.
 
     The first error, or the operation's cancellation, ends it after the requests under way (at most 8 MiB each); files
-    that are complete stay, of the others nothing does. `stop` is set then: it ends pauses between two tries.
+    that are complete stay, of the others nothing does. `stop` is set then, see `Stop`.
     """
     begun: dict[Item, None] = {}
     try:

@@ -157,3 +157,22 @@ def test_errors_survive_pickling_whole(message: str, cause: str, facts: dict[str
     assert type(copy) is StartError
     assert copy.to_dict() == error.to_dict()
     assert isinstance(copy, AzRayError)
+
+
+def test_a_cancellation_ends_what_blocks_it_once():
+    """What was told `on_cancel` is called when it comes, at once when it was there already, and behind a shield."""
+    called: list[str] = []
+
+    def work(operation: Operation[None]) -> None:
+        operation.on_cancel(lambda: called.append("before"))
+        with operation.shielded():
+            operation.cancel()
+            operation.cancel()
+            assert called == []
+        operation.on_cancel(lambda: called.append("after"))
+        raise CancelledError("what it waited for was ended")
+
+    operation: Operation[None] = Operation("try")
+    with pytest.raises(CancelledError, match="try was cancelled: interrupted"):
+        operation.run(work)
+    assert called == ["before", "after"]

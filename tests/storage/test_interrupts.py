@@ -97,9 +97,33 @@ def test_ctrl_c_without_a_face(slow: BlobServer, tmp_path: Path):
 
 @pytest.mark.slow
 def test_ctrl_c_in_the_list(slow: BlobServer, tmp_path: Path):
-    """While it still counts: no file, no folder."""
-    _interrupted(slow, ["cp", "-r", "az://data/many", str(tmp_path / "down")], '"stage": "list"')
+    """While it still counts: no file, no folder; the service holds the list back, so that the signal comes in it."""
+    slow.faults({"method": "GET", "path": "comp=list", "stall": 60.0})
+    try:
+        _interrupted(slow, ["cp", "-r", "az://data/many", str(tmp_path / "down")], '"stage": "list"')
+    finally:
+        slow.faults()
     assert _below(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["down", "up"])
+def test_ctrl_c_beside_a_host_that_says_nothing(slow: BlobServer, tmp_path: Path, way: str):
+    """Answers that nobody needs any more are not waited for, of which each would take half a minute and come to 1."""
+    slow.seed("data", "large", 1, _CONTENT, 20)
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(20 * _MiB)
+    ends = ["az://data/large", str(tmp_path / "down")]
+    if way == "up":
+        ends = [str(tmp_path / "file"), "az://data/up"]
+    slow.faults({"method": "PUT" if way == "up" else "GET", "stall": 60.0})
+    try:
+        error = _interrupted(slow, ["cp", "--check", "crc64", *ends], '"stage": "copy"')
+    finally:
+        slow.faults()
+    assert error["cause"] == "interrupted"
+    assert _below(tmp_path) == ["file"]
+    assert _sizes(slow, "up") == []
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _MiB = 2**20
 _SHORT = 0.25
-_PLACES = ("connections.CONNECT_SECONDS", "connections.SILENT_SECONDS", "fast.CONNECT_SECONDS", "fast.SILENT_SECONDS")
+_PLACES = ("connections.CONNECT_SECONDS", "connections.SILENT_SECONDS", "fast.CONNECT_SECONDS", "fast.SILENT_SECONDS",
+           "fast.SENDING_SECONDS")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import stat as modes
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -76,8 +75,9 @@ def fetch(
     """
     from azray_lab.storage.engine import engine_for
     from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, Job, fly
+    from azray_lab.storage.engine.stopping import Stop
 
-    stop = threading.Event()
+    stop = Stop.of(operation)
     bring = functools.partial(_bring, engine_for(uri, environ).stoppable(stop), uri.container, _prefix(uri), place)
     total, there, files, told, began = sum(blob.size for blob in wanted), 0, 0, -1, time.monotonic()
     jobs = (Job(functools.partial(bring, blob), min(blob.size, BYTES_IN_FLIGHT)) for blob in wanted)

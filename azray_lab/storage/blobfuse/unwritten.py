@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -136,8 +135,9 @@ def missing(
     from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
     from azray_lab.storage.engine.flights import Job, fly
+    from azray_lab.storage.engine.stopping import Stop
 
-    place, stop, end = uri or BlobUri.parse(record.uri), threading.Event(), time.monotonic() + _ASK_SECONDS
+    place, stop, end = uri or BlobUri.parse(record.uri), Stop.of(operation), time.monotonic() + _ASK_SECONDS
 
     def check() -> None:
         operation.check()

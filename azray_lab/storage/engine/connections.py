@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
+    from azray_lab.storage.engine.stopping import Stop
+
 # Seconds: to resolve a name, to connect, and without a byte while reading or writing.
 RESOLVE_SECONDS = 4.0
 CONNECT_SECONDS = 4.0
@@ -46,25 +48,29 @@ class Connections:
         self._resolved = False
         weakref.finalize(self, _close, self._idle)  # also at the interpreter's end
 
-    def request(self, method: str, target: str, headers: Mapping[str, str], body: Any = None) -> Answer:
-        """One request and its whole answer; raises OSError, and StorageError for an unknown host."""
+    def request(
+        self, method: str, target: str, headers: Mapping[str, str], body: Any = None, stop: Stop | None = None
+    ) -> Answer:
+        """One request and its whole answer, which `stop` cuts; raises OSError, and StorageError for an unknown host."""
         while (connection := self._take()) is not None:
             try:
-                return self._exchange(connection, method, target, headers, body)
+                return self._exchange(connection, method, target, headers, body, stop)
             except (ConnectionResetError, BrokenPipeError):
                 # The server had closed it while it was idle: it says nothing about this request.
                 continue
-        return self._exchange(self._connect(), method, target, headers, body)
+        return self._exchange(self._connect(), method, target, headers, body, stop)
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Any
-    ) -> Answer:
+        self, connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Any,
+        stop: Stop | None,
+    ) -> Answer:  # fmt: skip
         from http.client import HTTPException
 
         try:
-            connection.request(method, target, body, dict(headers))
-            response = connection.getresponse()
-            data = response.read()
+            with contextlib.nullcontext() if stop is None else stop.cutting(connection):
+                connection.request(method, target, body, dict(headers))
+                response = connection.getresponse()
+                data = response.read()
         except TimeoutError as error:
             connection.close()
             raise TimeoutError(f"it said nothing for {SILENT_SECONDS:g} s") from error

@@ -40,13 +40,14 @@ def download(
         landing.begin(size)
         begun = functools.partial(_land, landing, 0, first.body)
         del first  # what the job has done with goes
-        part = functools.partial(_fetch, engine, (container, name, etag), landing, size=size, check=check)
+        own, stop = engine.one_transfer()
+        part = functools.partial(_fetch, own, (container, name, etag), landing, size=size, check=check)
         rest = (Job(functools.partial(part, offset), _RANGE) for offset in range(_RANGE, size, _RANGE))
         with whole_files.hold(size):
             if size <= _RANGE:
                 begun()
             else:
-                for _ in fly(itertools.chain([Job(begun, _RANGE)], rest)):
+                for _ in fly(itertools.chain([Job(begun, _RANGE)], rest), stop=stop):
                     pass
         compare(engine, container, name, landing, check)
         landing.finish(durable=durable)

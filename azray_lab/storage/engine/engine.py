@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.errors import AzRayError, StorageError
 from azray_lab.storage.engine import faults
 from azray_lab.storage.engine.checksums import MD5, Check, chosen
-from azray_lab.storage.engine.fast import Fast, Unable
+from azray_lab.storage.engine.fast import PUT_MOST, Fast, Unable
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.model import Begun, Block, Entry, MiB
+from azray_lab.storage.engine.stopping import Stop
 from azray_lab.storage.engine.upload import Upload, type_of
 from azray_lab.storage.engine.wire import Wire
 
@@ -48,9 +48,14 @@ class Engine:
         self.wire = wire or Wire(account)
         self._fast = fast or Fast(account.endpoint, self.wire.signer)
 
-    def stoppable(self, stop: threading.Event) -> Engine:
-        """The same engine, sharing all connections, that gives up waiting for another try once `stop` is set."""
+    def stoppable(self, stop: Stop) -> Engine:
+        """The same engine, sharing all connections, that waits no longer once `stop` is set (see `Stop`)."""
         return Engine(self.account, self.wire.stoppable(stop), self._fast)
+
+    def one_transfer(self) -> tuple[Engine, Stop]:
+        """The same engine for one transfer, and what ends that transfer alone."""
+        stop = self.wire.pauses.stop.below()
+        return self.stoppable(stop), stop
 
     # Reading.
 
@@ -119,31 +124,34 @@ class Engine:
         buffer.seek(end - start - 1)
         buffer.write(b"\0")
 
+        engine, ended = self.one_transfer()
+
         def part(offset: int) -> None:
-            again = functools.partial(self.read, container, name, offset, min(offset + RANGE, end), first.etag)
+            again = functools.partial(engine.read, container, name, offset, min(offset + RANGE, end), first.etag)
             data = (first.body() if offset == start else again(check=check)).data
             whole[offset - start : offset - start + len(data)] = data
 
         with buffer.getbuffer() as whole:
-            for _ in fly(Job(functools.partial(part, offset), RANGE) for offset in range(start, end, RANGE)):
+            jobs = (Job(functools.partial(part, offset), RANGE) for offset in range(start, end, RANGE))
+            for _ in fly(jobs, stop=ended):
                 pass
         return buffer.getvalue()
 
     def get_ranges(self, container: str, name: str, ranges: Sequence[tuple[int, int]], etag: str = "") -> list[bytes]:
         """Several ranges of a blob, in parallel, in their order; one request for each 4 MiB of each."""
-        return self._gather([functools.partial(self.get_bytes, container, name, *one, etag) for one in ranges])
+        return self._gather([(container, name, *one, etag) for one in ranges])
 
     def get_many(self, places: Sequence[tuple[str, str]]) -> list[bytes]:
         """Whole blobs, given as (container, name), 64 at a time; the first error ends it. All are in memory."""
-        return self._gather([functools.partial(self.get_bytes, *place) for place in places])
+        return self._gather(places)
 
-    @staticmethod
-    def _gather(works: Sequence[Callable[[], bytes]]) -> list[bytes]:
-        if len(works) == 1:
-            return [works[0]()]
-        jobs = (Job(functools.partial(_numbered, number, work), MiB) for number, work in enumerate(works))
-        found = dict(fly(jobs))
-        return [found[number] for number in range(len(works))]
+    def _gather(self, places: Sequence[tuple[Any, ...]]) -> list[bytes]:
+        if len(places) == 1:
+            return [self.get_bytes(*places[0])]
+        engine, stop = self.one_transfer()
+        works = (functools.partial(engine.get_bytes, *place) for place in places)
+        found = dict(fly((Job(functools.partial(_numbered, *one), MiB) for one in enumerate(works)), stop=stop))
+        return [found[number] for number in range(len(places))]
 
     def get_file(
         self, container: str, name: str, path: str | Path, *, check: Check = False, durable: bool = False
@@ -204,18 +212,19 @@ class Engine:
         kind = content_type or type_of(name)
         view = memoryview(data).cast("B")
         plain = overwrite and not metadata and not check
-        if len(view) <= BLOCK and plain and self._fast.can(name):
+        if len(view) <= PUT_MOST and plain and self._fast.can(name):
             self._ready()
             try:
                 return self._fast.put(container, name, data, kind)
             except Unable as why:
                 self._wait(why)
-        upload = self.upload(container, name, content_type=kind, metadata=metadata, overwrite=overwrite, check=check)
+        engine, stop = self.one_transfer()
+        upload = engine.upload(container, name, content_type=kind, metadata=metadata, overwrite=overwrite, check=check)
         if len(view) <= BLOCK:
             return upload.whole(view)
         blocks = range(0, len(view), BLOCK)
         jobs = (Job(functools.partial(upload.write, start, view[start : start + BLOCK]), BLOCK) for start in blocks)
-        for _ in fly(jobs, flights=8):
+        for _ in fly(jobs, stop=stop, flights=8):
             pass
         return upload.finish(md5=MD5.of(view) if chosen(check) is MD5 else "")
 
@@ -253,10 +262,11 @@ class Engine:
 
     def _abort(self, target: tuple[str, str], identity: str) -> None:
         """Ends a copy that goes on, and removes the empty blob that it leaves, unless somebody wrote it anew."""
-        if self.wire.abort_copy(*target, identity):
-            found = self.stat(*target)
+        engine = self.stoppable(Stop())  # what ended the copy does not end this
+        if engine.wire.abort_copy(*target, identity):
+            found = engine.stat(*target)
             if found is not None and found.fact("x-ms-copy-id") == identity:
-                self.delete(*target, found.etag)
+                engine.delete(*target, found.etag)
 
     def _copied(self, target: tuple[str, str], identity: str, check: Any) -> str:
         """The status of a copy once it is over."""
@@ -284,7 +294,8 @@ class Engine:
 
     def delete_many(self, places: Iterable[tuple[str, str]]) -> int:
         """Removes blobs, given as (container, name), 64 at a time; how many there were."""
-        return sum(fly(Job(functools.partial(self.delete, *place)) for place in places))
+        engine, stop = self.one_transfer()
+        return sum(fly((Job(functools.partial(engine.delete, *place)) for place in places), stop=stop))
 
     def create_container(self, container: str) -> bool:
         """Makes a container; False when it was there."""

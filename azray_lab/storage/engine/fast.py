@@ -12,8 +12,8 @@ import re
 import threading
 from typing import TYPE_CHECKING, Any
 
-from azray_lab.storage.engine.connections import CONNECT_SECONDS, SILENT_SECONDS, own_certificates
-from azray_lab.storage.engine.model import API_VERSION, Begun, Block, Entry
+from azray_lab.storage.engine.connections import CONNECT_SECONDS, own_certificates
+from azray_lab.storage.engine.model import API_VERSION, Begun, Block, Entry, KiB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 # obstore cannot say the others, or reads another blob for them: `/x` as `x`, `x/` as `x`, `a\b`, `a//b`, controls.
 _SAYS = re.compile(r"(?!/)(?!.*//)[^\x00-\x1f\x7f\\]+(?<!/)", re.DOTALL)
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
+# Nothing ends a request of obstore's before its deadline, so a host that says nothing for so long (seconds) is asked
+# again by the wire, which is more patient and can be ended.
+SILENT_SECONDS = 10.0
+# While a body is sent nothing comes back, which counts as silence. 64 bodies of so many bytes each pass a line of
+# 5 Mbit/s in this time; larger ones go by the wire.
+SENDING_SECONDS = 30.0
+PUT_MOST = 256 * KiB
 # One whole request; a part of 8 MiB on a slow line takes minutes.
 _REQUEST_SECONDS = 600
 
@@ -36,12 +43,12 @@ class Unable(Exception):  # noqa: N818 - it is an answer, not an error
 
 
 class Fast:
-    """Reads and writes of one account, by one obstore store for each container."""
+    """Reads and writes of one account, by an obstore store for the one and one for the other of each container."""
 
     def __init__(self, endpoint: str, signer: Signer) -> None:
         self._endpoint = endpoint
         self._signer = signer
-        self._stores: dict[str, Any] = {}
+        self._stores: dict[tuple[str, float], Any] = {}
         self._tokens: dict[str, str] = {}  # that which each store had last
         self._lock = threading.Lock()
 
@@ -53,7 +60,7 @@ class Fast:
         """As `Wire.read`, once the answer's head is there; `body` waits for the bytes, a buffer that is not copied."""
         import obstore
 
-        store = self._store(container)
+        store = self._store(container, SILENT_SECONDS)
         options: Any = {"range": (start, end)}
         if etag:
             options["if_match"] = etag
@@ -71,7 +78,7 @@ class Fast:
         """As `Wire.put`."""
         import obstore
 
-        store = self._store(container)
+        store = self._store(container, SENDING_SECONDS)
         attributes: Any = {"Content-Type": content_type}
         with self._translated(container, store):
             done = obstore.put(store, name, data, attributes=attributes, use_multipart=False)
@@ -87,13 +94,14 @@ class Fast:
             self._forget(container, store, error)
             raise _unable(error) from error
 
-    def _store(self, container: str) -> Any:
-        if (store := self._stores.get(container)) is not None:
+    def _store(self, container: str, silence: float) -> Any:
+        key = (container, silence)
+        if (store := self._stores.get(key)) is not None:
             return store
         with self._lock:
-            if container not in self._stores:
-                self._stores[container] = self._open(container)
-            return self._stores[container]
+            if key not in self._stores:
+                self._stores[key] = self._open(container, silence)
+            return self._stores[key]
 
     def _forget(self, container: str, store: Any, error: Exception) -> None:
         """Drops a store whose token was refused, for it would send that one until its end; the next has another."""
@@ -102,12 +110,13 @@ class Fast:
         if not isinstance(error, obstore.exceptions.UnauthenticatedError):
             return
         with self._lock:
-            if self._stores.get(container) is store:
-                del self._stores[container]
+            keys = [key for key, one in self._stores.items() if one is store]
+            for key in keys:
+                del self._stores[key]
                 if token := self._tokens.get(container, ""):
                     self._signer.renew({"Authorization": f"Bearer {token}"})
 
-    def _open(self, container: str) -> Any:
+    def _open(self, container: str, silence: float) -> Any:
         from obstore.store import AzureStore
 
         options = self._signer.store_options()
@@ -116,7 +125,7 @@ class Fast:
         client: Any = {
             "allow_http": self._endpoint.startswith("http://"),
             "connect_timeout": f"{CONNECT_SECONDS * 1000:.0f}ms",
-            "read_timeout": f"{SILENT_SECONDS * 1000:.0f}ms",
+            "read_timeout": f"{silence * 1000:.0f}ms",
             "timeout": f"{_REQUEST_SECONDS}s",
             "default_headers": {"x-ms-version": API_VERSION},
             "http1_only": True,

@@ -8,9 +8,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from azray_lab.storage.engine.model import MiB
+
+if TYPE_CHECKING:
+    from azray_lab.storage.engine.stopping import Stop
 
 T = TypeVar("T")
 
@@ -37,13 +40,13 @@ class Job(NamedTuple, Generic[T]):
 def fly(
     jobs: Iterable[Job[T]],
     check: Callable[[], None] = lambda: None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     flights: int = FLIGHTS,
 ) -> Generator[T, None, None]:
     """Does `jobs` on threads and gives their results as they come; when it ends, in whatever way, no thread is left.
 
-    `check` is called in between and may raise to end it; so does the first error of a job. `stop` is set then, so that
-    what only waits for another try ends too. Requests under way are waited for.
+    `check` is called in between and may raise to end it; so does the first error of a job. `stop` is set then, which
+    ends what it can (see `Stop`); other requests under way are waited for.
     """
     flight: _Flight[T] = _Flight(iter(jobs), flights)
     flight.launch()
@@ -54,6 +57,7 @@ def fly(
             while flight.results:
                 result, error = flight.results.popleft()
                 if error is not None:
+                    check()  # which says why, where the error only says that it was ended
                     raise error  # noqa: TRY301 - a job's, handed over from its thread
                 if result is _END:
                     return

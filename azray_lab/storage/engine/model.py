@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 # What every request says; the newest version that Azurite 3.35, Azure Stack and the sovereign clouds all answer.
 # Names that XML cannot hold are percent-encoded in listings since 2021-02-12.
 API_VERSION = "2023-11-03"
-MiB = 1024 * 1024
+KiB = 1024
+MiB = 1024 * KiB
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_NAMES, 1)}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
-from azray_lab.errors import CancelledError
+from azray_lab.storage.engine.stopping import Stop, cancelled
 
 # Azure throttles with 503 as a matter of course: a first pause of 0.1 to 0.5 s, doubled up to 15 s.
 _FIRST = (0.1, 0.5)
@@ -20,12 +19,12 @@ TRIES_IN_SILENCE = 2
 class Pauses:
     """Pauses with jitter. `stop` ends every pause at once with CancelledError."""
 
-    def __init__(self, stop: threading.Event | None = None, calm: list[float] | None = None) -> None:
-        self.stop = stop or threading.Event()
+    def __init__(self, stop: Stop | None = None, calm: list[float] | None = None) -> None:
+        self.stop = stop or Stop()
         # When the next request may be sent; one cell, shared by all that `stoppable` has made.
         self._calm = [0.0] if calm is None else calm
 
-    def stoppable(self, stop: threading.Event) -> Pauses:
+    def stoppable(self, stop: Stop) -> Pauses:
         """The same pauses, ended by `stop`."""
         return Pauses(stop, self._calm)
 
@@ -46,4 +45,4 @@ class Pauses:
 
     def _sleep(self, seconds: float) -> None:
         if self.stop.is_set() or (seconds > 0 and self.stop.wait(seconds)):
-            raise CancelledError("the transfer was cancelled")
+            raise cancelled()

@@ -6,7 +6,6 @@ Reference: https://learn.microsoft.com/rest/api/storageservices/blob-service-res
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -21,6 +20,7 @@ from azray_lab.storage.engine.signing import Anonymous, SharedKey, Signature, Si
 
 if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
+    from azray_lab.storage.engine.stopping import Stop
 
 T = TypeVar("T")
 _SAFE = "/~-._"
@@ -39,8 +39,8 @@ class Wire:
         self.pauses = pauses or Pauses()
         self._base = urlsplit(account.endpoint).path
 
-    def stoppable(self, stop: threading.Event) -> Wire:
-        """The same, sharing connections, whose pauses `stop` ends."""
+    def stoppable(self, stop: Stop) -> Wire:
+        """The same, sharing connections, whose pauses and whose requests for bytes `stop` ends."""
         return Wire(self.account, self.signer, self.connections, self.pauses.stoppable(stop))
 
     def place(self, container: str, name: str = "") -> str:
@@ -249,7 +249,10 @@ class Wire:
     def _signed(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> Answer:
         self.signer.sign(method, path, query, headers)
         text = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in query.items())
-        return self.connections.request(method, f"{path}?{text}" if text else path, headers, body or None)
+        # A block that was sent in vain is forgotten; what else changes something is waited for.
+        cut = method in {"GET", "HEAD"} or query.get("comp") == "block"
+        stop = self.pauses.stop if cut else None
+        return self.connections.request(method, f"{path}?{text}" if text else path, headers, body or None, stop)
 
 
 def _again_if_damaged(ask: Callable[[], T]) -> T:
