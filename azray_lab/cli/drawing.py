@@ -6,9 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
-from azray_lab import views
+from azray_lab.verbs.lines import LogLines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -36,7 +37,7 @@ class Drawing:
 
 
 class _Lines(Drawing):
-    """Writes each event once, as one line."""
+    """Writes each event once."""
 
     def __init__(self, operation: Operation[Any]) -> None:
         super().__init__(operation)
@@ -46,13 +47,13 @@ class _Lines(Drawing):
         """Writes the lines of the events since the last time."""
         events = self.operation.events[self._written :]
         self._written += len(events)
-        if lines := [line for event in events if (line := self.line(event))]:
+        if lines := self.lines(events):
             stream = self.stream()
             stream.write("\n".join(lines) + "\n")
             stream.flush()
 
-    def line(self, event: Event) -> str:
-        """The event's line; empty when it gets none."""
+    def lines(self, events: Sequence[Event]) -> list[str]:
+        """The lines of those events; one may get none."""
         raise NotImplementedError
 
     def stream(self) -> TextIO:
@@ -63,9 +64,13 @@ class _Lines(Drawing):
 class PlainLines(_Lines):
     """Lines of text on stderr."""
 
-    def line(self, event: Event) -> str:
-        """One line for a person."""
-        return views.event_line(event)
+    def __init__(self, operation: Operation[Any]) -> None:
+        super().__init__(operation)
+        self._log = LogLines()
+
+    def lines(self, events: Sequence[Event]) -> list[str]:
+        """Lines for a person; of progress no more than a log is to hold."""
+        return self._log.of(events)
 
     def stream(self) -> TextIO:
         """The standard error."""
@@ -75,9 +80,10 @@ class PlainLines(_Lines):
 class EventLines(_Lines):
     """JSON lines on stdout. How it ended is told once, by the face, with the verb's value or error."""
 
-    def line(self, event: Event) -> str:
-        """One JSON object."""
-        return "" if event.kind in {"result", "error"} else json.dumps(event.to_dict(), default=str)
+    def lines(self, events: Sequence[Event]) -> list[str]:
+        """One JSON object for each."""
+        told = [event for event in events if event.kind not in {"result", "error"}]
+        return [json.dumps(event.to_dict(), default=str) for event in told]
 
     def stream(self) -> TextIO:
         """The standard output."""

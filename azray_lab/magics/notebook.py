@@ -13,6 +13,7 @@ from azray_lab.errors import UnsupportedError
 from azray_lab.magics.capped import Capped
 from azray_lab.magics.pending import Pending
 from azray_lab.verbs.follow import follow
+from azray_lab.verbs.lines import LogLines
 from azray_lab.verbs.watch import repeat
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Progress:
         self._display: DisplayHandle | None = None
         self._last = ""
         self._written = 0
+        self._log = LogLines()
         self._updates = _in_kernel()
         self.draw()
 
@@ -146,7 +148,7 @@ class Progress:
     def _draw_lines(self) -> None:
         events = self.operation.events[self._written :]
         self._written += len(events)
-        for line in filter(None, map(views.event_line, events)):
+        for line in self._log.of(events):
             print(line, file=sys.stderr)  # noqa: T201 - a terminal
 
     def __repr__(self) -> str:
