@@ -79,15 +79,19 @@ def _show(engine: Engine, stop: Stop, items: list[tuple[Any, tuple[str, str]]]) 
 
 def send_file(item: FileToBlob, stop: Stop | None = None) -> None:
     """Uploads one file, a large one in blocks, eight at a time; of many at once, the files' blocks share the memory."""
-    parts = (Job(functools.partial(item.part, offset), item.step) for offset in range(0, max(item.size, 1), item.step))
+
+    def part(offset: int) -> None:
+        with whole_files.hold(item.cost, stop):
+            item.part(offset)
+
     try:
         item.begin()
-        with whole_files.hold(min(item.size, _BLOCKS * item.step)):
-            if item.size <= item.step:
-                item.part(0)
-            else:
-                for _ in fly(parts, stop=stop, flights=_BLOCKS):
-                    pass
+        if item.size <= item.step:
+            part(0)
+        else:
+            offsets = range(0, item.size, item.step)
+            for _ in fly((Job(functools.partial(part, one), item.step) for one in offsets), stop=stop, flights=_BLOCKS):
+                pass
     finally:
         item.discard()
 

@@ -71,16 +71,18 @@ class BlobServer:
 
 
 @contextlib.contextmanager
-def run_blob_server(*, latency: float = 0.0, rate: float = 0.0, tls: bool = False) -> Iterator[BlobServer]:
+def run_blob_server(
+    *, latency: float = 0.0, rate: float = 0.0, intake: float = 0.0, tls: bool = False
+) -> Iterator[BlobServer]:
     """Runs one on a free port of 127.0.0.1 until the block ends; it dies with this process, however that dies.
 
-    `latency` is added to every answer (seconds), `rate` limits the body of an answer on each connection (bytes a
-    second; 0: nothing does). Its certificate is its own authority.
+    `latency` is added to every answer (seconds); `rate` limits the body of an answer, `intake` that of a request, on
+    each connection (bytes a second; 0: nothing does). Its certificate is its own authority.
     """
     with tempfile.TemporaryDirectory(prefix="azray-blob-") as folder:
         certificate = make_certificate(Path(folder)) if tls else ""
         key = f"{certificate}.key" if tls else ""
-        command = [sys.executable, "-m", "azray_lab.testing.blob_service", str(latency), str(rate), key]
+        command = [sys.executable, "-m", "azray_lab.testing.blob_service", *map(str, (latency, rate, intake)), key]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:
                 port = (process.stdout.readline() if process.stdout else "").strip()

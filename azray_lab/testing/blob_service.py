@@ -21,7 +21,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
@@ -326,13 +326,20 @@ def _refused(status: int, code: str, headers: dict[str, str] | None = None) -> A
     return Answer(status, {"x-ms-error-code": code, "Content-Type": "application/xml", **(headers or {})}, body)
 
 
+class Line(NamedTuple):
+    """How slow a connection is: seconds an answer, and bytes a second of answers' and of requests' bodies (0: any)."""
+
+    latency: float = 0.0
+    rate: float = 0.0
+    intake: float = 0.0
+
+
 class Connection(asyncio.Protocol):
     """One connection: reads requests, answers them in their order."""
 
-    def __init__(self, store: Store, latency: float, rate: float) -> None:
+    def __init__(self, store: Store, line: Line) -> None:
         self._store = store
-        self._latency = latency
-        self._rate = rate
+        self._latency, self._rate, self._intake = line
         self._head = bytearray()
         self._body: list[bytes] = []
         self._missing = -1  # bytes of the body that have not come; -1: the head is not complete
@@ -357,6 +364,9 @@ class Connection(asyncio.Protocol):
         if data:
             self._body.append(data)
             self._missing -= len(data)
+            if self._intake:
+                self._transport.pause_reading()
+                self._loop.call_later(len(data) / self._intake, self._transport.resume_reading)
         if self._missing <= 0:
             self._answer()
 
@@ -393,6 +403,8 @@ class Connection(asyncio.Protocol):
             self._send(method, target, found, rule)
 
     def _send(self, method: str, target: str, found: Answer, rule: Rule | None) -> None:
+        if self._transport.is_closing():  # who asked has left
+            return
         body = memoryview(found.body)
         if rule is not None and rule.short:
             body = body[: max(len(body) - rule.short, 0)]
@@ -448,7 +460,7 @@ def _kind(method: str, target: str) -> str:
     return method
 
 
-async def serve(latency: float, rate: float, certificate: str) -> None:
+async def serve(line: Line, certificate: str) -> None:
     """Serves on a free port of 127.0.0.1, which it prints, until stdin ends."""
     loop = asyncio.get_running_loop()
     context = None
@@ -456,9 +468,7 @@ async def serve(latency: float, rate: float, certificate: str) -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
     store = Store()
-    server = await loop.create_server(
-        lambda: Connection(store, latency, rate), "127.0.0.1", 0, ssl=context, backlog=1024
-    )
+    server = await loop.create_server(lambda: Connection(store, line), "127.0.0.1", 0, ssl=context, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - it is how the starter learns it
     ended = loop.run_in_executor(None, sys.stdin.read)
     await ended
@@ -466,14 +476,14 @@ async def serve(latency: float, rate: float, certificate: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """`blob_service LATENCY RATE CERTIFICATE`: seconds an answer, bytes a second of a connection, a PEM file."""
+    """`blob_service LATENCY RATE INTAKE CERTIFICATE`: those of `Line`, and a PEM file."""
     try:
         import uvloop
     except ImportError:
         run = asyncio.run
     else:
         run = uvloop.run
-    run(serve(float(arguments[0]), float(arguments[1]), arguments[2]))
+    run(serve(Line(*map(float, arguments[:3])), arguments[3]))
 
 
 if __name__ == "__main__":

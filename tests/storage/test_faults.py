@@ -19,6 +19,7 @@ from azray_lab import blob
 from azray_lab.errors import AzRayError, BlobNotFoundError, CancelledError, CredentialError, StorageError
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import Engine, engine_for
+from azray_lab.storage.engine.stopping import Stop
 from azray_lab.storage.routes import Names
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
@@ -362,7 +363,7 @@ def test_a_cancelled_download_leaves_nothing(tmp_path: Path):
 def test_a_pause_ends_when_it_is_cancelled(server: BlobServer, engine: Engine):
     """Cancelled while it waits for another try, it does not wait for it."""
     server.faults({"method": "GET", "status": 503, "code": "ServerBusy", "headers": {"Retry-After": "14"}})
-    stop = threading.Event()
+    stop = Stop()
     threading.Timer(0.2, stop.set).start()
     with pytest.raises(CancelledError):
         engine.stoppable(stop).get_bytes("data", "small/1")

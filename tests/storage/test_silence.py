@@ -32,9 +32,10 @@ _PLACES = ("connections.CONNECT_SECONDS", "connections.SILENT_SECONDS", "fast.CO
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of a second instead of 4 and of 30."""
+    """A quarter of a second instead of 4 and of 30, also behind a body."""
     for place in _PLACES:
         monkeypatch.setattr(f"azray_lab.storage.engine.{place}", _SHORT)
+    monkeypatch.setattr("azray_lab.storage.engine.connections.SLOWEST", 1 << 60)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,21 @@ def test_a_host_that_accepts_and_does_not_speak_tls():
         engine = Engine(_at(listener.getsockname()[1], "https"))
         with pytest.raises(StorageError, match="does not answer: no connection within"):
             engine.stat("data", "x")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_slow_line_is_not_silent(tls: bool):
+    """A body whose bytes leave for longer than the deadline is sent once; the deadline is that of a piece of it."""
+    with run_blob_server(intake=12 * _MiB, tls=tls) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", server.certificate)
+        patch.setattr("azray_lab.storage.engine.connections.SLOWEST", _MiB)
+        patch.setattr("azray_lab.storage.engine.connections.SILENT_SECONDS", 1.5)
+        server.seed("data")
+        engine = Engine(engine_for(BlobUri.parse("az://data"), server.environment()).account)
+        engine.upload("data", "large").whole(bytes(48 * _MiB))
+        assert server.counts()["PUT"] == 1
+        assert [one.size for one in engine.list("data")] == [48 * _MiB]
 
 
 _LOOK_UP = """

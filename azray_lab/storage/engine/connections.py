@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from azray_lab.errors import StorageError
+from azray_lab.storage.engine.model import KiB
 
 if TYPE_CHECKING:
     import http.client
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from azray_lab.storage.engine.stopping import Stop
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 RESOLVE_SECONDS = 4.0
 CONNECT_SECONDS = 4.0
 SILENT_SECONDS = 30.0
+# A body is sent in pieces, each with its own deadline, for a slow line takes minutes for a block. What the system took
+# may not have left yet: the answer may come later by the time that a line of so many bytes a second needs.
+_PIECE = 64 * KiB
+SLOWEST = 1024 * KiB
 _KEPT = 64
 
 
@@ -68,8 +73,8 @@ class Connections:
 
         try:
             with contextlib.nullcontext() if stop is None else stop.cutting(connection):
-                connection.request(method, target, body, dict(headers))
-                response = connection.getresponse()
+                connection.request(method, target, body and _pieces(body), dict(headers))
+                response = _answered(connection, len(body or b""))
                 data = response.read()
         except TimeoutError as error:
             connection.close()
@@ -143,6 +148,23 @@ class Connections:
     def close(self) -> None:
         """Closes what is idle."""
         _close(self._idle)
+
+
+def _pieces(body: Any) -> Iterator[Any]:
+    view = memoryview(body)
+    for start in range(0, len(view), _PIECE):
+        yield view[start : start + _PIECE]
+
+
+def _answered(connection: http.client.HTTPConnection, sent: int) -> http.client.HTTPResponse:
+    """The answer's head, behind a body of `sent` bytes."""
+    if sent <= _PIECE:
+        return connection.getresponse()
+    connection.sock.settimeout(SILENT_SECONDS + sent / SLOWEST)
+    response = connection.getresponse()
+    if connection.sock is not None:  # it is none where the answer is the connection's last
+        connection.sock.settimeout(SILENT_SECONDS)
+    return response
 
 
 def _close(idle: collections.deque[http.client.HTTPConnection]) -> None:

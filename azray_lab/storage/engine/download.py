@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from azray_lab.storage.engine.engine import Engine
     from azray_lab.storage.engine.model import Block
+    from azray_lab.storage.engine.stopping import Stop
 
 _RANGE = 4 * MiB
 
@@ -40,15 +41,15 @@ def download(
         landing.begin(size)
         begun = functools.partial(_land, landing, 0, first.body)
         del first  # what the job has done with goes
-        own, stop = engine.one_transfer()
-        part = functools.partial(_fetch, own, (container, name, etag), landing, size=size, check=check)
-        rest = (Job(functools.partial(part, offset), _RANGE) for offset in range(_RANGE, size, _RANGE))
-        with whole_files.hold(size):
-            if size <= _RANGE:
-                begun()
-            else:
-                for _ in fly(itertools.chain([Job(begun, _RANGE)], rest), stop=stop):
-                    pass
+        if size <= _RANGE:
+            _alone(begun, size)
+        else:
+            own, stop = engine.one_transfer()
+            part = functools.partial(_fetch, own, (container, name, etag), landing, size=size, check=check)
+            rest = (functools.partial(part, offset) for offset in range(_RANGE, size, _RANGE))
+            jobs = (Job(functools.partial(_alone, one, _RANGE, stop), _RANGE) for one in itertools.chain([begun], rest))
+            for _ in fly(jobs, stop=stop):
+                pass
         compare(engine, container, name, landing, check)
         landing.finish(durable=durable)
     finally:
@@ -62,6 +63,12 @@ def _fetch(
     container, name, etag = version
     end = min(offset + _RANGE, size)
     _land(landing, offset, functools.partial(engine.read, container, name, offset, end, etag, check=check))
+
+
+def _alone(work: Callable[[], None], cost: int, stop: Stop | None = None) -> None:
+    """One of the parts of all files that are under way, whose bytes are bounded."""
+    with whole_files.hold(cost, stop):
+        work()
 
 
 def _land(landing: Landing, offset: int, read: Callable[[], Block]) -> None:

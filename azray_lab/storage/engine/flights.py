@@ -8,12 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from azray_lab.storage.engine.model import MiB
-
-if TYPE_CHECKING:
-    from azray_lab.storage.engine.stopping import Stop
+from azray_lab.storage.engine.stopping import Stop, cancelled
 
 T = TypeVar("T")
 
@@ -71,7 +69,7 @@ def fly(
 
 
 class Budget:
-    """Bytes that all whole files on their way may hold together, whoever asked for them; first come, first served."""
+    """Bytes that the parts of whole files may hold together, whoever asked for them; first come, first served."""
 
     def __init__(self) -> None:
         self.renew()
@@ -79,16 +77,18 @@ class Budget:
     def renew(self) -> None:
         """Begins anew, as a forked child has to, which has none of the threads that hold something."""
         self._held = 0
-        self._turn = threading.Lock()
+        self._queue: collections.deque[object] = collections.deque()
         self._freed = threading.Condition()
 
     @contextlib.contextmanager
-    def hold(self, cost: int) -> Iterator[None]:
-        """Waits until `cost` bytes are free, at most all of them; others do their requests, which have deadlines."""
+    def hold(self, cost: int, stop: Stop | None = None) -> Iterator[None]:
+        """Waits until `cost` bytes are free, at most all of them, or until `stop`.
+
+        For one part of a file only: others do their requests, which have deadlines, and then it is free again.
+        """
         cost = min(cost, BYTES_IN_FLIGHT)
-        with self._turn, self._freed:
-            while self._held + cost > BYTES_IN_FLIGHT:
-                self._freed.wait()
+        with self._freed:
+            self._wait(cost, stop)
             self._held += cost
         try:
             yield
@@ -96,6 +96,18 @@ class Budget:
             with self._freed:
                 self._held -= cost
                 self._freed.notify_all()
+
+    def _wait(self, cost: int, stop: Stop | None) -> None:
+        ticket = object()
+        self._queue.append(ticket)
+        try:
+            while self._queue[0] is not ticket or self._held + cost > BYTES_IN_FLIGHT:
+                if stop is not None and stop.is_set():
+                    raise cancelled()
+                self._freed.wait(_LOOK)
+        finally:
+            self._queue.remove(ticket)
+            self._freed.notify_all()
 
 
 whole_files = Budget()
