@@ -62,7 +62,8 @@ class Rule:
     `status` and `code` answer with an error (and `headers`); `cut` ends the connection after so many bytes of the body;
     `short` sends fewer bytes and says so; `change` overwrites the blob after the answer; `damage` changes a byte of the
     body, of the answer's or the request's, on its way; `stall` answers so many seconds later; `hang` stops for good
-    after so many bytes of the body (0: before the head); `skew` moves the service's clock.
+    after so many bytes of the body (0: before the head); `leave` ends the connection behind the answer, unannounced;
+    `skew` moves the service's clock.
     """
 
     method: str = ""
@@ -77,6 +78,7 @@ class Rule:
     change: bool = False
     damage: bool = False
     hang: int = -1
+    leave: bool = False
     stall: float = 0.0
     skew: float = 0.0
     seen: int = 0
@@ -425,6 +427,8 @@ class Connection(asyncio.Protocol):
             self._drip(body, 0, self._loop.time())
         else:
             self._transport.writelines([head, body])
+            if rule is not None and rule.leave:
+                self._transport.close()
 
     def _change(self, target: str) -> None:
         _, _, container, name = target.partition("?")[0].split("/", 3)

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 _KiB, _MiB = 2**10, 2**20
 _CONTENT = bytes(range(256)) * 4096  # 1 MiB
 _COUNT = 3000
+_DOOMED = 1200
 
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[BlobServer]:
-    """One server for the module, on which 3,000 requests take some seconds."""
-    with run_blob_server(latency=0.05, rate=20e6) as server:
+    """One server for the module, on which 1,000 requests, or a GiB that is sent, take at least three seconds."""
+    with run_blob_server(latency=0.2, rate=20e6, intake=20e6) as server:
         server.seed("data", "many/{}", _COUNT, _CONTENT[: 64 * _KiB])
         yield server
 
@@ -133,7 +134,7 @@ def test_ctrl_c_in_an_upload(slow: BlobServer, tmp_path: Path, large: bool):
     (tmp_path / "up").mkdir()
     for number in range(1 if large else 1000):
         with (tmp_path / "up" / str(number)).open("wb") as file:
-            file.truncate(2 * 2**30 if large else 64 * _KiB)
+            file.truncate(2**30 if large else 64 * _KiB)
     error = _interrupted(slow, ["sync", str(tmp_path / "up"), f"az://data/up-{large}"])
     there = _sizes(slow, f"up-{large}")
     assert set(there) <= {64 * _KiB}
@@ -153,13 +154,13 @@ def test_ctrl_c_in_a_copy_by_the_service(slow: BlobServer):
 @pytest.mark.slow
 def test_ctrl_c_in_a_removal(slow: BlobServer):
     """As many blobs are gone as the error says, and a second removal ends it."""
-    slow.seed("data", "doomed/{}", _COUNT, b"x")
+    slow.seed("data", "doomed/{}", _DOOMED, b"x")
     error = _interrupted(slow, ["rm", "-r", "-y", "az://data/doomed"])
     gone = error["facts"]["files"]
-    assert 0 < gone < _COUNT
+    assert 0 < gone < _DOOMED
     assert error["cause"] == f"interrupted; {gone} files removed by then"
-    assert len(_sizes(slow, "doomed/")) == _COUNT - gone
-    assert blob.remove("az://data/doomed", recursive=True, environ=slow.environment()).run().files == _COUNT - gone
+    assert len(_sizes(slow, "doomed/")) == _DOOMED - gone
+    assert blob.remove("az://data/doomed", recursive=True, environ=slow.environment()).run().files == _DOOMED - gone
 
 
 # A disk that fills up.

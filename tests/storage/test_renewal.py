@@ -18,7 +18,6 @@ from azray_lab.storage.credentials import SCOPE, Account, Identity, Tokens
 from azray_lab.storage.credentials.tokens import on_refusal
 from azray_lab.storage.engine import Engine
 from azray_lab.storage.engine import shared as engines
-from azray_lab.storage.engine.connections import tls_context
 from azray_lab.storage.engine.signing import Bearer
 from azray_lab.storage.engine.wire import Wire
 from azray_lab.testing.blob_server import run_blob_server
@@ -55,9 +54,7 @@ def entra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entra]:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("SSL_CERT_FILE", str(server.ca))
-        tls_context.cache_clear()
         yield server
-    tls_context.cache_clear()
 
 
 @pytest.fixture

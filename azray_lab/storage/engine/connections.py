@@ -7,6 +7,7 @@ import contextlib
 import functools
 import os
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -30,6 +31,8 @@ SILENT_SECONDS = 30.0
 _PIECE = 64 * KiB
 SLOWEST = 1024 * KiB
 _KEPT = 64
+# Load balancers forget a connection that says nothing for some minutes (Azure's: 4), and do not always tell.
+_IDLE_SECONDS = 60.0
 
 
 class Answer(NamedTuple):
@@ -48,7 +51,7 @@ class Connections:
         self.host = parts.hostname or ""
         self.tls = parts.scheme == "https"
         self.port = parts.port or (443 if self.tls else 80)
-        self._idle: collections.deque[http.client.HTTPConnection] = collections.deque()
+        self._idle: collections.deque[tuple[float, http.client.HTTPConnection]] = collections.deque()
         self._pid = os.getpid()
         self._resolved = False
         weakref.finalize(self, _close, self._idle)  # also at the interpreter's end
@@ -60,9 +63,11 @@ class Connections:
         while (connection := self._take()) is not None:
             try:
                 return self._exchange(connection, method, target, headers, body, stop)
-            except (ConnectionResetError, BrokenPipeError):
-                # The server had closed it while it was idle: it says nothing about this request.
-                continue
+            except OSError as error:
+                if not _stale(error):
+                    raise
+                # The server had closed it while it was idle, most likely all: it says nothing about this request.
+                self.close()
         return self._exchange(self._connect(), method, target, headers, body, stop)
 
     def _exchange(
@@ -90,17 +95,20 @@ class Connections:
         if response.will_close or len(self._idle) >= _KEPT:
             connection.close()
         else:
-            self._idle.append(connection)
+            self._idle.append((time.monotonic(), connection))
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
 
     def _take(self) -> http.client.HTTPConnection | None:
         if self._pid != os.getpid():  # a forked child must not talk on its parent's connections
             self._pid = os.getpid()
             _close(self._idle)
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
+        with contextlib.suppress(IndexError):
+            while True:
+                since, connection = self._idle.pop()
+                if time.monotonic() - since < _IDLE_SECONDS and not _ended(connection):
+                    return connection
+                connection.close()
+        return None
 
     def _connect(self) -> http.client.HTTPConnection:
         import socket
@@ -167,10 +175,25 @@ def _answered(connection: http.client.HTTPConnection, sent: int) -> http.client.
     return response
 
 
-def _close(idle: collections.deque[http.client.HTTPConnection]) -> None:
+def _close(idle: collections.deque[tuple[float, http.client.HTTPConnection]]) -> None:
     with contextlib.suppress(IndexError):
         while True:
-            idle.pop().close()
+            idle.pop()[1].close()
+
+
+def _ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has closed it: there is something to read, though nothing was asked."""
+    import select
+
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _stale(error: OSError) -> bool:
+    import ssl
+
+    return isinstance(error, (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError))
 
 
 def _look_up(host: str, port: int, outcome: list[OSError | None]) -> None:
@@ -184,9 +207,15 @@ def _look_up(host: str, port: int, outcome: list[OSError | None]) -> None:
         outcome.append(None)
 
 
-@functools.cache
 def tls_context() -> ssl.SSLContext:
     """The machine's trusted certificates; those of SSL_CERT_FILE and SSL_CERT_DIR where they are set."""
+    import ssl
+
+    return _tls_context(ssl.get_default_verify_paths())
+
+
+@functools.lru_cache(maxsize=4)
+def _tls_context(_paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
     import ssl
 
     return ssl.create_default_context()

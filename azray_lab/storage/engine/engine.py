@@ -210,12 +210,12 @@ class Engine:
         kept with the blob.
         """
         kind = content_type or type_of(name)
-        view = memoryview(data).cast("B")
+        view = _bytes_of(data)
         plain = overwrite and not metadata and not check
         if len(view) <= PUT_MOST and plain and self._fast.can(name):
             self._ready()
             try:
-                return self._fast.put(container, name, data, kind)
+                return self._fast.put(container, name, view, kind)
             except Unable as why:
                 self._wait(why)
         engine, stop = self.one_transfer()
@@ -304,6 +304,11 @@ class Engine:
     def delete_container(self, container: str) -> bool:
         """Removes a container with all that is in it; False when there was none."""
         return self.wire.delete_container(container)
+
+
+def _bytes_of(data: Any) -> memoryview:
+    view = memoryview(data)
+    return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
 
 
 def _numbered(number: int, work: Callable[[], bytes]) -> tuple[int, bytes]:

@@ -8,10 +8,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from azray_lab.storage.engine.model import MiB
-from azray_lab.storage.engine.stopping import Stop, cancelled
+
+if TYPE_CHECKING:
+    from azray_lab.storage.engine.stopping import Stop
 
 T = TypeVar("T")
 
@@ -47,8 +49,8 @@ def fly(
     ends what it can (see `Stop`); other requests under way are waited for.
     """
     flight: _Flight[T] = _Flight(iter(jobs), flights)
-    flight.launch()
     try:
+        flight.launch()
         while True:
             check()
             flight.told.wait(_LOOK)
@@ -102,8 +104,8 @@ class Budget:
         self._queue.append(ticket)
         try:
             while self._queue[0] is not ticket or self._held + cost > BYTES_IN_FLIGHT:
-                if stop is not None and stop.is_set():
-                    raise cancelled()
+                if stop is not None:
+                    stop.check()
                 self._freed.wait(_LOOK)
         finally:
             self._queue.remove(ticket)
@@ -132,12 +134,20 @@ class _Flight(Generic[T]):
         self._landed = threading.Condition()  # guards the counts
 
     def launch(self) -> None:
-        """Starts one more thread."""
+        """Starts one more thread; where there can be none, those that are there do the work."""
         thread = threading.Thread(target=self._run, name="azray-blob", daemon=True)
-        self._threads.append(thread)
         with self._landed:
             self._busy += 1
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no more
+            with self._landed:
+                self._busy -= 1
+            if not self._threads:
+                raise
+            self._most = len(self._threads)
+        else:
+            self._threads.append(thread)
 
     def land(self) -> None:
         """Takes no more jobs and waits for the threads."""

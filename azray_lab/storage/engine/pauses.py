@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from azray_lab.storage.engine.stopping import Stop, cancelled
+from azray_lab.storage.engine.stopping import Stop
 
 # Azure throttles with 503 as a matter of course: a first pause of 0.1 to 0.5 s, doubled up to 15 s.
 _FIRST = (0.1, 0.5)
@@ -44,5 +44,6 @@ class Pauses:
         self._sleep(min(pause, _LONGEST))
 
     def _sleep(self, seconds: float) -> None:
-        if self.stop.is_set() or (seconds > 0 and self.stop.wait(seconds)):
-            raise cancelled()
+        if seconds > 0:
+            self.stop.wait(seconds)
+        self.stop.check()

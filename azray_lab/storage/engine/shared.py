@@ -36,11 +36,12 @@ def engine_for(where: BlobUri | Account, environ: Mapping[str, str] | None = Non
         return _shared(where)
     account = Account.of(where, environ)
     key = (account, where.container)
-    if key not in _settled:
+    found = _settled.get(key)
+    if found is None:
         found = account.settled(where)
         with _lock:
             _bound(_settled)[key] = found
-    return _shared(_settled.get(key, account))
+    return _shared(found)
 
 
 def _shared(account: Account) -> Engine:
