@@ -61,12 +61,8 @@ class BlobUri:
 
     def __post_init__(self) -> None:
         _check_names(self.container, self.path)
-        if not self.endpoint and (self.sas or _SIGNED.search(self.path)):
-            raise UsageError(
-                "a signature stands behind a URI that names no account",
-                cause="it belongs to the address that it was made for",
-                next_step=f"{_ADDRESS_EXAMPLE}?SIGNATURE",
-            )
+        if self.sas and not self.endpoint:
+            raise _belongs_nowhere()
 
     @classmethod
     def parse(cls, text: str | BlobUri) -> BlobUri:
@@ -83,14 +79,20 @@ class BlobUri:
                 cause="known: " + ", ".join(_NAMES + _ADDRESSES),
                 next_step=_EXAMPLE,
             )
-        place, _, path = rest.partition("/")
         # The query of an address may stand right behind its host.
-        user, _, host = place.partition("?")[0].rpartition("@")
+        place = rest.partition("/")[0].partition("?")[0]
+        user, _, host = place.rpartition("@")
+        path = rest[len(place) :]
         if scheme in _ADDRESSES:
-            return _of_address(scheme, user, host, rest[len(place.partition("?")[0]) :])
+            return _of_address(scheme, user, host, path)
         if user and (user != _ANONYMOUS or "." in host or ":" in host):
             return _of_name(scheme, user, host, path)
-        return cls(host if "?" not in place else place, path, anonymous=user == _ANONYMOUS)
+        # A blob may be called like a signature, but who writes one here has it from an address.
+        if _SIGNED.search(path):
+            raise _belongs_nowhere()
+        if path.startswith("?"):
+            raise _no_signature()
+        return cls(host, path.removeprefix("/"), anonymous=user == _ANONYMOUS)
 
     @property
     def account(self) -> str:
@@ -120,6 +122,12 @@ class BlobUri:
         return place if self.path else place[:-1] if self.container else place.removesuffix("/")
 
 
+def unsigned(text: str) -> str:
+    """`text`, perhaps a URI, as it can be shown: with the word SIGNATURE in place of one that stands behind `?`."""
+    found = _SIGNED.search(text)
+    return f"{text[: found.start()]}?SIGNATURE" if found else text
+
+
 def is_uri(text: str) -> bool:
     """Whether `text` is written as a URI, and so is no local path."""
     return "://" in text
@@ -128,6 +136,9 @@ def is_uri(text: str) -> bool:
 def _of_name(scheme: str, user: str, host: str, path: str) -> BlobUri:
     """`container@host/path`, or `anonymous@host/container/path`; for an emulator the account comes first."""
     path, sas = _split_signature(path)
+    if path.startswith("?"):
+        raise _no_signature()
+    path = path.removeprefix("/")
     host = _checked(host).lower()
     local = has_account_in_path(host)
     if local and _ACCOUNT.fullmatch(host) and host != "localhost":  # container@account
@@ -149,7 +160,7 @@ def _of_address(scheme: str, user: str, host: str, rest: str) -> BlobUri:
     address, _, query = rest.partition("?")
     path = address.removeprefix("/")
     if query and not _SIGNED.search(f"?{query}"):
-        raise UsageError("what follows ? is no signature", cause="it has no sig=", next_step=_ADDRESS_EXAMPLE)
+        raise _no_signature()
     if has_account_in_path(host):
         account, _, path = path.partition("/")
         endpoint = _with_account(endpoint, account)
@@ -159,6 +170,10 @@ def _of_address(scheme: str, user: str, host: str, rest: str) -> BlobUri:
     except UnicodeDecodeError as error:
         raise UsageError(f"{address!r} is not percent-encoded UTF-8", next_step=_EXAMPLE) from error
     return BlobUri(*names, endpoint, query, anonymous=user == _ANONYMOUS)
+
+
+def _no_signature() -> UsageError:
+    return UsageError("what follows ? is no signature", cause="it has no sig=", next_step=_ADDRESS_EXAMPLE)
 
 
 def _split_signature(path: str) -> tuple[str, str]:
@@ -211,13 +226,25 @@ def _check_names(container: str, path: str) -> None:
         path.encode()
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"{path!r} is not Unicode", cause="blob names are UTF-8", next_step="rename the file"
+            f"{_shown(path)!r} is not Unicode", cause="blob names are UTF-8", next_step="rename the file"
         ) from error
     if len(path) > _MAX_NAME:
         raise UsageError("the blob's name is too long", cause=f"{len(path)} characters, Azure allows {_MAX_NAME}")
     # HTTP clients resolve such parts before they ask, so that another blob would be read or written.
     if any(part in {".", ".."} for part in path.split("/")):
-        raise UsageError(f"{_shown(path)!r} has a part . or ..", next_step="write the path without them")
+        raise UsageError(
+            f"{_shown(path)!r} has a part `.` or `..`",
+            cause="HTTP takes such parts out",
+            next_step="write the path without them",
+        )
+
+
+def _belongs_nowhere() -> UsageError:
+    return UsageError(
+        "a signature stands behind a URI that names no account",
+        cause="it belongs to the address that it was made for",
+        next_step=f"{_ADDRESS_EXAMPLE}?SIGNATURE",
+    )
 
 
 def _shown(text: str) -> str:

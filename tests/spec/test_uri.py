@@ -113,7 +113,8 @@ def test_a_signature_shows_nowhere(container: str, path: str, secret: str):
         assert secret not in f"{uri} {uri!r} {uri / 'below'} {uri.name}"
         assert uri == BlobUri.parse(text.partition("?")[0])
         assert pickle.loads(pickle.dumps(uri)).sas == copy.copy(uri).sas == sas  # noqa: S301 - our own
-    for text in (f"az://{container}/{path}?{sas}", f"data?{sas}", f"s3://x?{sas}", f"https://Bad_Host?{sas}",
+    assert BlobUri.parse(f"abfss://{container}@acc.dfs.core.windows.net?{sas}").sas == sas
+    for text in (f"az://{container}/{path}?{sas}", f"az://{container}?{sas}", f"data?{sas}", f"s3://x?{sas}", f"https://Bad_Host?{sas}",
                  f"https://acc.blob.core.windows.net/Bad?{sas}", f"abfss://{container}@acc.d/%2e/../x?{sas}",
                  f"https://me:{secret}@acc.blob.core.windows.net/{container}"):  # fmt: skip
         with pytest.raises(UsageError) as caught:
@@ -168,11 +169,23 @@ def test_a_signature_is_kept_and_never_shown():
     assert uri == BlobUri.parse("https://acc.blob.core.windows.net/data/x")
 
 
+@pytest.mark.parametrize("text", ["az://data?sv=1&sig=a/b", "az://data/x?sig=1", "az://anonymous@data?sig=1"])
+def test_a_signature_without_an_account_is_called_so(text: str):
+    """Wherever it stands behind a short form, the error talks of the signature and not of the container."""
+    with pytest.raises(UsageError, match="a signature stands behind a URI that names no account"):
+        BlobUri.parse(text)
+
+
+def test_a_blob_may_be_called_like_a_signature():
+    """What a service lists, or a folder has, is a name; only written as a URI it is taken for a signature."""
+    assert (BlobUri("data") / "a?sig=2").path == "a?sig=2"
+
+
 @pytest.mark.parametrize(
     "text",
     ["data/x", "s3://data/x", "az://Data", "az://ab", "az://a--b", "az:///x", "az://data/../x", "https:///x",
      "http://127.0.0.1:1", "https://acc.blob.core.windows.net/Bad?sig=s3cret", "az://data/\ud800",
-     "az://data/" + "x" * 1025, "https://acc.blob.core.windows.net/data/x?snapshot=1", "ftp://data/x",
+     "az://data/" + "x" * 1025, "https://acc.blob.core.windows.net/data/x?snapshot=1", "ftp://data/x", "az://data?x", "abfss://data@acc.dfs.core.windows.net?x",
      "abfs://data@127.0.0.1:1", "https://u:p@acc.blob.core.windows.net/data"],
 )  # fmt: skip
 def test_what_is_wrong_is_refused_with_the_next_step(text: str):
