@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import secrets
 import shutil
-import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import AzRayError, BlobNotFoundError, StorageError
+from azray_lab.storage.contents import contents
 from azray_lab.storage.engine import BLOCK
 from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, Job, fly, whole_files
 from azray_lab.storage.places import FileToBlob
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 Files = dict[str, tuple[int, str]]
 _BLOCKS = 8
+_TWICE = (
+    "{} was written by another writer at the same time, and that one is kept. "
+    "Next: report files from one worker alone, or give those of each worker names of their own"
+)
 
 
 class _Hidden(FileToBlob):
@@ -42,25 +48,36 @@ class _Hidden(FileToBlob):
         self.discard()
 
     def show(self) -> None:
-        """Makes the blob. One request."""
-        self.written = self._parts().finish()
+        """Makes the blob, unless another writer has made it meanwhile, by which the service drops our blocks."""
+        try:
+            self.written = self._parts().finish()
+        except StorageError as error:
+            if error.facts.get("code") != "InvalidBlockList" or not self._engine.exists(*self._place):
+                raise
+            warnings.warn(_TWICE.format(self.target), RuntimeWarning, stacklevel=1)
 
 
 def send_folder(engine: Engine, container: str, prefix: str, folder: Path, *, together: bool = False) -> Files:
-    """Uploads every file below `folder`, small ones 64 at a time, large ones in blocks; sizes and ETags by name.
+    """Uploads every file below `folder`, as `send_files` does."""
+    return send_files(engine, container, prefix, contents(folder).files, together=together)
+
+
+def send_files(
+    engine: Engine, container: str, prefix: str, files: Mapping[str, Path], *, together: bool = False
+) -> Files:
+    """Uploads the files, given by name, small ones 64 at a time, large ones in blocks; sizes and ETags by name.
 
     `together`: no blob is seen before the bytes of all are there, then they are made, 64 at a time; whoever dies on the
     way leaves none. It costs a second request for each small file. What was made when one fails is removed again.
     """
     kind = _Hidden if together else FileToBlob
     own, stop = engine.one_transfer()
-    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    items = {name: kind(own, path, (container, prefix + name), check=False) for name, path in paths.items()}
-    small = [item for item in items.values() if item.size <= BLOCK]
-    for _ in fly((Job(functools.partial(send_file, item, stop), item.size) for item in small), stop=stop):
+    items = {name: kind(own, path, (container, prefix + name), check=False) for name, path in files.items()}
+    small = (Job(functools.partial(send_file, one, stop), one.size) for one in items.values() if one.size <= BLOCK)
+    for _ in fly(small, stop=stop):
         pass
     for item in items.values():
-        if item not in small:
+        if item.size > BLOCK:
             send_file(item, stop)
     if together:
         _show(engine, stop, [(item, (container, prefix + name)) for name, item in items.items()])
@@ -97,12 +114,19 @@ def send_file(item: FileToBlob, stop: Stop | None = None) -> None:
 
 
 def fetch_folder(
-    engine: Engine, container: str, prefix: str, files: Mapping[str, tuple[int, str]], target: Path
-) -> None:
-    """Downloads `files` to `target`, which appears when all are there and are of the size and version that was sent."""
+    engine: Engine, container: str, prefix: str, files: Mapping[str, tuple[int, str]], target: Path,
+    folders: Iterable[str] = (),
+) -> None:  # fmt: skip
+    """Downloads `files` to `target`, which appears when all are there and are of the size and version that was sent.
+
+    `folders` are made, too: those without a file.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    partial.mkdir()
     try:
+        for name in folders:
+            _inside(partial, name).mkdir(parents=True, exist_ok=True)
         engine, stop = engine.one_transfer()
         fetch = functools.partial(_fetch, engine, container, prefix, partial)
         costs = {name: min(size, BYTES_IN_FLIGHT) for name, (size, _) in files.items()}
@@ -114,10 +138,14 @@ def fetch_folder(
         raise
 
 
-def _fetch(engine: Engine, container: str, prefix: str, folder: Path, name: str, size: int, etag: str) -> None:
+def _inside(folder: Path, name: str) -> Path:
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise StorageError(f"{name!r} would leave the folder", cause="it is no name of a file of a checkpoint")
-    path = folder / name
+    return folder / name
+
+
+def _fetch(engine: Engine, container: str, prefix: str, folder: Path, name: str, size: int, etag: str) -> None:
+    path = _inside(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     found = engine.get_file(container, prefix + name, path)
     if found is None:

@@ -105,8 +105,7 @@ def test_training_goes_on_while_it_is_uploaded(server: BlobServer, tmp_path: Pat
     latest = place.latest()
     assert latest is not None
     assert latest.name == "first"
-    assert place._pending is not None
-    assert not place._pending.done()
+    assert place._background.busy
     server.faults()
     with place.saving("third") as folder:
         _write(folder, "third")
@@ -150,7 +149,7 @@ def test_a_killed_uploader_leaves_nothing_that_is_read(
     assert restored.name == "first"
     _save(place, "third")  # what was written a moment ago may be somebody's who is still at it
     assert sum("killed/second" in blob for blob in _blobs(place)) == 21
-    monkeypatch.setattr("azray_lab.storage.checkpoints._LEFTOVER", timedelta(0))
+    monkeypatch.setattr("azray_lab.storage.checkpoints.shelf._LEFTOVER", timedelta(0))
     _save(place, "fourth")
     assert {blob.split("/")[2].partition("-")[0] for blob in _blobs(place)} == {"_complete", "_started", "fourth"}
     assert {blob.rpartition("/")[2].partition("-")[0] for blob in _blobs(place) if "_started" in blob} == {"fourth"}
@@ -186,7 +185,7 @@ def test_strangers_files_beside_them_stay(place: Checkpoints, monkeypatch: pytes
     strangers = [f"{place.path}/data-0a1b2c/train.csv", f"{place.path}/notes/x", f"{place.path}/readme"]
     for blob in strangers:
         place._files.pipe_file(blob, b"theirs")
-    monkeypatch.setattr("azray_lab.storage.checkpoints._LEFTOVER", timedelta(0))
+    monkeypatch.setattr("azray_lab.storage.checkpoints.shelf._LEFTOVER", timedelta(0))
     for name in ("a", "b", "c"):
         _save(place, name)
     assert [one.name for one in place.list()] == ["b", "c"]
@@ -203,16 +202,21 @@ def _until(check: object) -> None:
 def test_a_failed_upload_is_told_by_the_next_save(server: BlobServer, tmp_path: Path):
     """The error is not lost in its thread, nothing of it is seen, and the next one is uploaded all the same."""
     place = checkpoints("az://models/failing", environ=server.environment(), scratch=tmp_path)
-    server.faults({"method": "PUT", "path": "failing/bad", "status": 403, "code": "AuthorizationFailure"})
-    with place.saving("bad") as folder:
+    server.faults({"method": "PUT", "path": "model.bin", "status": 403, "code": "AuthorizationFailure"})
+    with place.saving("bad", step=7) as folder:
         _write(folder, "bad")
-    with pytest.raises(azray_lab.AzRayError, match=r"403|AuthorizationFailure"), place.saving("next") as folder:
-        _write(folder, "next")
+    with pytest.raises(azray_lab.AzRayError, match="AuthorizationFailure") as caught, place.saving("next") as folder:
+        (folder / "other.bin").write_text("next")
     place.wait()
     assert [one.name for one in place.list()] == ["next"]
+    # Its files are where the error says, and go into Blob as it says.
+    kept = caught.value.facts["folder"]
+    assert f"azray_lab.checkpoints('az://models/failing').save('{kept}', 'bad')" in caught.value.next_step
+    assert (Path(kept) / "model.bin").read_text() == "bad"
     server.faults()
-    _save(place, "good")
-    assert [one.name for one in place.list()] == ["next", "good"]
+    place.save(kept, "bad", again=True)
+    place.wait()
+    assert [(one.name, one.facts) for one in place.list()] == [("next", {}), ("bad", {"step": 7, "again": True})]
     assert list(tmp_path.iterdir()) == []
 
 
