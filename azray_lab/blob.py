@@ -10,8 +10,9 @@ A place is any of the URIs of `azray_lab.spec.uri`. The account is the URI's own
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from azray_lab.storage.engine.checksums import Check
     from azray_lab.storage.listing import Found
 
-_PART = 64 * 1024 * 1024
+_PART = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def list_blobs(
 ) -> Table:
     """What is at `uri`: the containers of the account (`az://`), what a container or folder holds, or a blob itself.
 
-    A path with `*`, `?` or `[...]` is a pattern. One request for each 5,000 names and one more. Raises
-    BlobNotFoundError when nothing is there, CredentialError when no account is set or it may not be read, StorageError
-    when it does not answer (after about 5 s when nobody is there, else 20 s).
+    A path with `*`, `?` or `[...]` is a pattern, which folders match as well. One request for each 5,000 names and one
+    more, for a pattern two. Raises BlobNotFoundError when nothing is there, CredentialError when no account is set or
+    it may not be read, StorageError when it does not answer (after about 5 s when nobody is there, else 20 s).
     """
     from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.listing import found_at
@@ -103,14 +104,9 @@ def _row(found: Found, place: BlobUri) -> tuple[str, str, str, str]:
 
 def _name(found: Found, place: BlobUri) -> str:
     """The name as it is shown: relative to the folder that was asked for."""
-    from azray_lab.storage.listing import wild
+    from azray_lab.storage.patterns import relative
 
-    if found.kind == "container":
-        return found.uri.container
-    whole = found.uri.path == place.path or wild(place.path)
-    above = place.path.rpartition("/")[0] if whole else place.path.rstrip("/")
-    inside = above and found.uri.path.startswith(f"{above}/")
-    return found.uri.path[len(above) + 1 :] if inside else found.uri.path
+    return found.uri.container if found.kind == "container" else relative(found.uri.path, place.path)
 
 
 def printable(name: str) -> str:
@@ -140,22 +136,27 @@ def usage(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> Ta
 
 
 def read(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a blob. Raises BlobNotFoundError when there is none."""
+    """The bytes of a blob. Raises BlobNotFoundError when there is none, UsageError for a container or folder."""
     from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.listing import readable
 
     place = BlobUri.parse(uri)
-    return engine_for(place, environ).get_bytes(place.container, place.path)
+    engine = engine_for(place, environ)
+    with readable(engine, place):
+        return engine.get_bytes(place.container, place.path)
 
 
 def parts(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> Iterator[bytes]:
     """The bytes of a blob in parts of 64 MiB, all of one version; for blobs that do not fit into memory."""
     from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.listing import readable
 
     place = BlobUri.parse(uri)
     engine, start = engine_for(place, environ), 0
-    first = engine.read(place.container, place.path)
+    with readable(engine, place):
+        first = engine.read(place.container, place.path)
     while start < first.size or not start:
         data = engine.get_bytes(place.container, place.path, start, start + _PART, first.etag)
         yield data
@@ -163,12 +164,12 @@ def parts(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> It
 
 
 def url(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> str:
-    """The blob's, folder's or container's own address, without a signature. No request."""
+    """The blob's, folder's or container's own address, without a signature. No request, no token."""
     from azray_lab.spec.uri import BlobUri
-    from azray_lab.storage.engine import engine_for
+    from azray_lab.storage.credentials import Account
 
     place = BlobUri.parse(uri)
-    return engine_for(place, environ).wire.address(place.container, place.path)
+    return str(replace(place, endpoint=place.endpoint or Account.of(place, environ).endpoint, sas="", anonymous=False))
 
 
 def make_container(uri: str | BlobUri, *, environ: Mapping[str, str] | None = None) -> bool:
@@ -185,24 +186,27 @@ def copy(
     destination: str | Path | BlobUri,
     *,
     recursive: bool = False,
+    exact: bool = False,
     check: Check = False,
     create: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Task[CopyResult]:
     """The task that copies a blob or a local file (with `recursive`: all below a folder) to the other side.
 
-    A source URI with `*`, `?` or `[...]` is a pattern. From blob to blob the service copies where it can read the
-    source; else, which a note says, the bytes pass through this machine, and properties, metadata and a tier that was
-    set go along. What exists is overwritten. At most 112 MiB are under way. A file or blob appears when it is complete;
-    on an error or cancellation the others stay as they were. `check`, `md5` (or True) or `crc64`, compares checksums
-    end to end; `create` makes the container of the destination.
+    A file goes into a destination that is a folder or ends with a slash, unless the destination is `exact`ly its new
+    name. A source URI with `*`, `?` or `[...]` is a pattern: what matches goes by its name below the pattern's fixed
+    part, `recursive` also takes what is in folders that match. From blob to blob the service copies where it can read
+    the source; else, which a note says, the bytes pass through this machine, and properties, metadata and a tier that
+    was set go along. What exists is overwritten. At most 112 MiB are under way. A file or blob appears when it is
+    complete; on an error or cancellation the others stay as they were. `check`, `md5` (or True) or `crc64`, compares
+    checksums end to end; `create` makes the container of the destination.
 
     Raises UsageError for what cannot be copied as asked (a folder without `recursive`), and as `list_blobs` does.
     """
     from azray_lab.storage.copying import run_copy
     from azray_lab.storage.routes import Route
 
-    route = Route.parse(source, destination, recursive=recursive, check=check, environ=environ)
+    route = Route.parse(source, destination, recursive=recursive, exact=exact, check=check, environ=environ)
 
     def work(operation: Operation[CopyResult]) -> CopyResult:
         done = run_copy(route, operation, create=create)
@@ -216,14 +220,15 @@ def planned_copy(
     destination: str | Path | BlobUri,
     *,
     recursive: bool = False,
+    exact: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Table:
     """What `copy` would copy; nothing is."""
     from azray_lab.storage.copying import planned
     from azray_lab.storage.routes import Route
 
-    route = Route.parse(source, destination, recursive=recursive, environ=environ)
-    return _actions(f"nothing to copy from {route.source}", planned(route))
+    route = Route.parse(source, destination, recursive=recursive, exact=exact, environ=environ)
+    return _actions(f"nothing to copy from {route.source}", functools.partial(planned, route))
 
 
 def sync(
@@ -262,14 +267,17 @@ def planned_sync(
     from azray_lab.storage.syncing import Sync
 
     plan = Sync.parse(source, destination, delete=delete, environ=environ)
-    return _actions(f"{destination} is like {source}", plan.planned())
+    return _actions(f"{plan.route.destination} is like {plan.route.source}", plan.planned)
 
 
-def _actions(nothing: str, actions: Iterator[dict[str, Any]]) -> Table:
+def _actions(nothing: str, plan: Callable[[Operation[None]], Iterator[dict[str, Any]]]) -> Table:
+    """A table of what `plan` finds and, for people, what it notes."""
     from azray_lab.storage.transfer import size_text
 
-    found = list(actions)
+    look: Operation[None] = Operation("look")
+    found = list(plan(look))
     rows = [(one["action"], printable(one["target"]), size_text(one["size"])) for one in found]
+    rows += [("note", event.message, "") for event in look.events if event.kind == "note"]
     return Table(f"{len(found)} to do" if found else nothing, ("action", "target", "size"), rows, found)
 
 
@@ -322,6 +330,9 @@ def to_remove(uri: str | BlobUri, *, recursive: bool = False, environ: Mapping[s
     from azray_lab.storage.copying import removable
 
     place = BlobUri.parse(uri)
-    found = ({"action": "remove", "source": "", "target": str(one.uri), "size": one.size or 0}
-             for one in removable(place, recursive=recursive, environ=environ))  # fmt: skip
-    return _actions(f"nothing to remove at {place}", found)
+
+    def plan(operation: Operation[None]) -> Iterator[dict[str, Any]]:
+        for one in removable(place, recursive=recursive, environ=environ, operation=operation):
+            yield {"action": "remove", "source": "", "target": str(one.uri), "size": one.size or 0}
+
+    return _actions(f"nothing to remove at {place}", plan)

@@ -13,12 +13,13 @@ from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.engine import engine_for
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.stopping import Stop
-from azray_lab.storage.listing import Found, blob, inside, is_empty_folder, matching, missing, stands_for_folder, wild
+from azray_lab.storage.listing import Found, blob, inside, is_empty_folder, missing, stands_for_folder
+from azray_lab.storage.patterns import below, leave_out, matching, wild
 from azray_lab.storage.transfer import Meter, Tally, files_text, size_text, telling, transfer
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation, Stage
-    from azray_lab.storage.engine import Engine
+    from azray_lab.storage.engine import Engine, Entry
     from azray_lab.storage.places import Item
     from azray_lab.storage.routes import Route
 
@@ -48,14 +49,13 @@ def run_copy(
     if create and isinstance(route.destination, BlobUri):
         route.engine(route.destination, stop).create_container(route.destination.container)
     with operation.stage("list", f"looking at {route.source}") as stage:
-        first = list(itertools.islice(_checked(route.items(operation, stop, only=only), operation), kept))
+        found = _checked(route.items(operation, stop, only=only), operation)
+        first = list(itertools.islice(found, kept))
         count, total = len(first), sum(item.size for item in first)
-        if more := count == kept:
-            first, count, total = [], 0, 0
-            for item in _checked(route.items(operation, stop, quiet=True, only=only), operation):
-                count, total = count + 1, total + item.size
+        for item in found:  # more than are kept
+            first, count, total = [], count + 1, total + item.size
         stage.summary = f"{files_text(count)}, {size_text(total)}"
-    items = route.items(operation, stop, quiet=True, only=only) if more else iter(first)
+    items = iter(first) if len(first) == count else route.items(operation, stop, quiet=True, only=only)
     return copy_items(items, count, total, operation, stop, began)
 
 
@@ -81,11 +81,9 @@ def _checked(items: Iterator[Item], operation: Operation[Any]) -> Iterator[Item]
         yield item
 
 
-def planned(route: Route) -> Iterator[dict[str, Any]]:
-    """What a copy would do, as plain values."""
-    from azray_lab.operation import Operation
-
-    for item in route.items(Operation("look"), Stop(), quiet=True):
+def planned(route: Route, operation: Operation[Any]) -> Iterator[dict[str, Any]]:
+    """What a copy would do, as plain values; what it would tell beside is noted."""
+    for item in route.items(operation, Stop()):
         yield as_action(item)
 
 
@@ -95,8 +93,9 @@ def as_action(item: Item) -> dict[str, Any]:
 
 
 def removable(
-    uri: BlobUri, *, recursive: bool, environ: Mapping[str, str] | None, stop: Stop | None = None
-) -> Iterator[Found]:
+    uri: BlobUri, *, recursive: bool, environ: Mapping[str, str] | None, stop: Stop | None = None,
+    operation: Operation[Any] | None = None,
+) -> Iterator[Found]:  # fmt: skip
     """The blobs that a removal of `uri` means; BlobNotFoundError when there is none, UsageError for a folder.
 
     What stands for a folder, and has to go after what is in it, is given as one, by the name that the service knows.
@@ -105,30 +104,47 @@ def removable(
     if not uri.path and not recursive:
         raise UsageError(f"{uri} is a container", next_step="add -r to remove all that is in it")
     nothing = True
-    if (itself := blob(engine, uri)) is not None:
+    for found in _literally(engine, uri, recursive=recursive):
         nothing = False
-        yield Found.of(itself, uri)
-    elif wild(uri.path):
-        for entry in matching(engine, uri):
-            nothing = False
-            yield Found.of(entry, uri)
-        if not nothing:
-            return
-    if recursive:
-        for found in _all_below(engine, uri):
+        yield found
+    if nothing and wild(uri.path):
+        for found in _matching(engine, uri, recursive, operation):
             nothing = False
             yield found
-    elif nothing and (next(inside(engine, uri, recursive=True), None) is not None or is_empty_folder(engine, uri)):
-        raise UsageError(f"{uri} is a folder", next_step="add -r to remove all that is in it")
     if nothing and uri.path:
         raise missing(engine, uri)
 
 
+def _literally(engine: Engine, uri: BlobUri, *, recursive: bool) -> Iterator[Found]:
+    itself = blob(engine, uri)
+    if itself is not None:
+        yield Found.of(itself, uri)
+    if recursive:
+        yield from _all_below(engine, uri)
+    elif itself is None and (next(inside(engine, uri, recursive=True), None) or is_empty_folder(engine, uri)):
+        raise UsageError(f"{uri} is a folder", next_step="add -r to remove all that is in it")
+
+
+def _matching(engine: Engine, uri: BlobUri, recursive: bool, operation: Operation[Any] | None) -> Iterator[Found]:  # noqa: FBT001 - passed on
+    folders, nothing = 0, True
+    for entry in matching(engine, uri, recursive=recursive):
+        if entry.kind == "folder" and not recursive:
+            folders += 1
+        else:
+            nothing = False
+            yield _doomed(entry, uri)
+    leave_out(uri, folders, nothing=nothing, operation=operation)
+
+
+def _doomed(entry: Entry, uri: BlobUri) -> Found:
+    found = Found.of(entry._replace(kind="blob", name=entry.stored), uri)
+    return replace(found, kind="folder") if entry.kind == "folder" else found
+
+
 def _all_below(engine: Engine, uri: BlobUri) -> Iterator[Found]:
     # A folder's own placeholder goes with what is in it, so the engine's listing and not that for people.
-    for entry in engine.list(uri.container, f"{uri.path.rstrip('/')}/" if uri.path else ""):
-        found = Found.of(entry._replace(kind="blob", name=entry.stored), uri)
-        yield replace(found, kind="folder") if entry.kind == "folder" else found
+    for entry in engine.list(uri.container, below(uri.path)):
+        yield _doomed(entry, uri)
     own = engine.stat(uri.container, uri.path.rstrip("/")) if uri.path else None
     if own is not None and stands_for_folder(own):
         yield replace(Found.of(own, uri), kind="folder")
@@ -140,7 +156,7 @@ def run_remove(uri: BlobUri, operation: Operation[Any], *, recursive: bool, envi
     stop = Stop.of(operation)
     removal = _Removal(engine_for(uri, environ).stoppable(stop), operation, stop)
     with operation.stage("remove", f"removing {uri}") as stage:
-        removal.run(removable(uri, recursive=recursive, environ=environ, stop=stop), stage)
+        removal.run(removable(uri, recursive=recursive, environ=environ, stop=stop, operation=operation), stage)
     return Done(removal.tally.files, removal.tally.bytes, round(operation.elapsed - began, 3))
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from azray_lab.errors import BlobNotFoundError, CredentialError, UsageError
 from azray_lab.storage.engine import Engine, engine_for, faults
+from azray_lab.storage.patterns import base, below, is_placeholder, matching, wild
 
 if TYPE_CHECKING:
     from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import Entry
-
-_WILD = re.compile(r"[*?\[]")
-# A set's own characters: none that could end it or mean something else inside of it, but a range.
-_SET = re.compile(r"\[!?[^\]/^&~|]+\]")
-_TOKEN = re.compile(r"\*\*|\[!?[^\]/^&~|]+\]|.", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class Found:
 def found_at(uri: BlobUri, environ: Mapping[str, str] | None = None, *, recursive: bool = False) -> Iterator[Found]:
     """What is at `uri`: a blob itself, what a folder or container holds, the containers of an account.
 
-    With `*`, `?` or `[...]` in its path: the blobs that match it (see `pattern`). One request for each 5,000 names, and
-    one more to see whether `uri` is a blob. `recursive` goes into folders and gives blobs only. Raises
+    With `*`, `?` or `[...]` in its path: the blobs and folders that match it (see `patterns`). One request for each
+    5,000 names, and one more to see whether `uri` is a blob. `recursive` goes into folders and gives blobs only. Raises
     BlobNotFoundError when nothing is there.
     """
     engine = engine_for(uri, environ)
@@ -69,10 +67,24 @@ def _entries(engine: Engine, uri: BlobUri, *, recursive: bool) -> Iterator[Entry
     itself = blob(engine, uri)
     if itself is not None:
         yield itself
-    elif wild(uri.path):
-        yield from matching(engine, uri)
-        return
-    yield from inside(engine, uri, recursive=recursive)
+        yield from inside(engine, uri, recursive=recursive)
+    else:
+        yield from held(engine, uri, recursive=recursive)[1]
+
+
+def held(engine: Engine, uri: BlobUri, *, recursive: bool) -> tuple[str, Iterator[Entry]]:
+    """What the folder `uri` holds; of a pattern, unless a folder is called so literally, what matches it.
+
+    With what all of their names begin with. `recursive`: blobs only, also those in the folders that match.
+    """
+    found = inside(engine, uri, recursive=recursive)
+    if not wild(uri.path):
+        return below(uri.path), found
+    first = next(found, None)
+    if first is not None:
+        return below(uri.path), itertools.chain([first], found)
+    found = matching(engine, uri, recursive=recursive)
+    return base(uri.path), (entry for entry in found if not recursive or not is_placeholder(entry))
 
 
 def blob(engine: Engine, uri: BlobUri) -> Entry | None:
@@ -103,42 +115,28 @@ def inside(engine: Engine, uri: BlobUri, *, recursive: bool) -> Iterator[Entry]:
     What stands for a folder itself is left out: on accounts with a hierarchical namespace, and after some tools, `a/`
     or `a` is a blob too.
     """
-    prefix = f"{uri.path.rstrip('/')}/" if uri.path else ""
+    prefix = below(uri.path)
     for entry in engine.list(uri.container, prefix, "" if recursive else "/"):
-        if entry.name == prefix or (recursive and entry.kind == "folder") or _placeholder(entry):
-            continue
-        yield entry
-
-
-def _placeholder(entry: Entry) -> bool:
-    return entry.kind == "blob" and entry.name.endswith("/") and not entry.size
-
-
-def wild(path: str) -> bool:
-    """Whether a path has a character that is special in a pattern."""
-    return _WILD.search(path) is not None
-
-
-def matching(engine: Engine, uri: BlobUri) -> Iterator[Entry]:
-    """The blobs that match the pattern `uri`; lists only what begins like it, up to its first special character."""
-    prefix = uri.path[: _WILD.search(uri.path).start()] if wild(uri.path) else uri.path  # type: ignore[union-attr]
-    fits = pattern(uri.path).fullmatch
-    for entry in engine.list(uri.container, prefix):
-        if entry.kind == "blob" and fits(entry.name):
+        stands = is_placeholder(entry) and (recursive or entry.kind == "blob")
+        if entry.name != prefix and not stands:
             yield entry
 
 
-def pattern(text: str) -> re.Pattern[str]:
-    """`*` any characters but `/`, `**` any at all, `?` one but `/`, `[abc]` and `[!abc]` one of a set, or not of it."""
-    return re.compile("".join(_as_regex(token) for token in _TOKEN.findall(text)), re.DOTALL)
-
-
-def _as_regex(token: str) -> str:
-    known = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    if token in known or not _SET.fullmatch(token):
-        return known.get(token, re.escape(token))
-    inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
-    return f"[^/{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+@contextlib.contextmanager
+def readable(engine: Engine, uri: BlobUri) -> Iterator[None]:
+    """In the block a blob is read: UsageError where `uri` is a container, or turns out to be a folder."""
+    if not uri.path:
+        kind = "a container" if uri.container else "a storage account"
+        raise UsageError(f"{uri} is no blob", cause=f"it is {kind}", next_step=f"azray blob ls {uri}")
+    try:
+        yield
+    except BlobNotFoundError:
+        with contextlib.suppress(BlobNotFoundError, CredentialError):  # the first error counts
+            if next(inside(engine, uri, recursive=False), None) is not None or is_empty_folder(engine, uri):
+                raise UsageError(
+                    f"{uri} is no blob", cause="it is a folder", next_step=f"azray blob ls {uri}"
+                ) from None
+        raise
 
 
 def missing(engine: Engine, uri: BlobUri) -> Exception:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
+import itertools
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from azray_lab.errors import StorageError, UsageError
+from azray_lab.errors import BlobNotFoundError, CredentialError, UsageError
 from azray_lab.spec.uri import BlobUri, is_uri
 from azray_lab.storage.between import Crossing
+from azray_lab.storage.disk import Names, files_in, tell_left_out
 from azray_lab.storage.engine import Engine, engine_for
-from azray_lab.storage.listing import blob, inside, matching, missing, wild
+from azray_lab.storage.listing import blob, inside, missing
+from azray_lab.storage.patterns import base, below, is_placeholder, leave_out, matching, wild
 from azray_lab.storage.places import BlobToFile, FileToBlob, Item
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ class Route:
     """One copy as it was asked for. With `recursive`, what is inside the source comes to lie inside the destination.
 
     Without it, a destination that is a folder or was written with a slash at its end (`into`) takes the file under its
-    own name; so do all that match a source with a pattern. `check` compares checksums.
+    own name, unless the destination is `exact`ly the new name. What matches a source with a pattern comes to lie inside
+    by its name below the pattern's fixed part. `check` compares checksums.
     """
 
     source: Path | BlobUri
     destination: Path | BlobUri
     recursive: bool = False
     into: bool = False
+    exact: bool = False
     check: Check = False
     environ: Mapping[str, str] | None = field(default=None, repr=False)
 
@@ -50,19 +53,35 @@ class Route:
         for end in ends:
             if isinstance(end, BlobUri) and not end.container:
                 raise UsageError(f"{end} names no container", next_step="azray blob ls az://")
-        return cls(ends[0], ends[1], into=str(destination).endswith("/"), **options)
+        # Behind an address may stand a signature, so the end of the text says nothing.
+        text = ends[1].path if isinstance(ends[1], BlobUri) else str(destination)
+        return cls(ends[0], ends[1], into=text.endswith("/"), **options)
 
     def engine(self, end: BlobUri, stop: Stop) -> Engine:
         """The engine of one end, whose pauses `stop` ends."""
         return engine_for(end, self.environ).stoppable(stop)
 
+    def own_folder(self, stop: Stop) -> str | None:
+        """What the names at the destination begin with, where it is in the container of the source; else None."""
+        source, target = self.source, self.destination
+        if not isinstance(source, BlobUri) or not isinstance(target, BlobUri) or source.container != target.container:
+            return None
+        endpoints = {self.engine(end, stop).account.endpoint for end in (source, target)}
+        return below(target.path) if len(endpoints) == 1 else None
+
+    def refuse_itself(self, stop: Stop, source: str) -> None:
+        """UsageError when the destination is, or lies in, the folder of which all names begin with `source`."""
+        own = self.own_folder(stop)
+        if own is None or not own.startswith(source):
+            return
+        where, cause = "lies in", "what is copied would be copied again"
+        if own == source:
+            where, cause = "is the place of", "each blob would be copied onto itself"
+        step = "name a destination outside of the source"
+        raise UsageError(f"{self.destination} {where} {self.source}", cause=cause, next_step=step)
+
     def items(
-        self,
-        operation: Operation[Any],
-        stop: Stop,
-        *,
-        quiet: bool = False,
-        only: Container[str] | None = None,
+        self, operation: Operation[Any], stop: Stop, *, quiet: bool = False, only: Container[str] | None = None
     ) -> Iterator[Item]:
         """The files to copy; what is left out is told by a note, unless `quiet`. Requests: as a listing.
 
@@ -73,15 +92,10 @@ class Route:
 
 class _Items:
     def __init__(
-        self,
-        route: Route,
-        operation: Operation[Any],
-        stop: Stop,
-        *,
-        quiet: bool,
-        only: Container[str] | None,
+        self, route: Route, operation: Operation[Any], stop: Stop, *, quiet: bool, only: Container[str] | None
     ) -> None:
         self._route = route
+        self._stop = stop
         self._only = only
         self._operation = operation
         self._quiet = quiet
@@ -105,10 +119,13 @@ class _Items:
             return
         if not self._route.recursive:
             raise _is_folder(source)
-        for path in files_in(source, None if self._quiet else self._operation):
+        left_out: list[str] = []
+        for path in files_in(source, left_out):
             name = path.relative_to(source).as_posix()
             if self._only is None or name in self._only:
                 yield self._upload(path, self._inside(name))
+        if not self._quiet:
+            tell_left_out(left_out, self._operation)
 
     def _upload(self, path: Path, target: Path | BlobUri) -> Item:
         if self._to is None or isinstance(target, Path):  # two local paths: `Route.parse` refuses them
@@ -116,36 +133,54 @@ class _Items:
         return FileToBlob(self._to, path, (target.container, target.path), check=self._route.check)
 
     def _from_blobs(self, engine: Engine, source: BlobUri) -> Iterator[Item]:
+        recursive, special = self._route.recursive, wild(source.path)
+        if not recursive or special:  # a blob that is called like a pattern comes first
+            entry = blob(engine, source)
+            if entry is not None:
+                yield self._single_blob(engine, source, entry)
+                return
         found = inside(engine, source, recursive=True)
-        if not self._route.recursive:
-            yield from self._singles(engine, source, found)
-            return
-        prefix = f"{source.path.rstrip('/')}/" if source.path else ""
         first = next(found, None)
-        if first is None:
-            if source.path:  # an empty container is a folder without files
-                yield from self._singles(engine, source, found)
-            return
-        for number, entry in enumerate(_chain(first, found)):
+        if first is not None or not source.path:
+            if not recursive:
+                raise _is_folder(source)
+            self._route.refuse_itself(self._stop, below(source.path))
+            yield from self._all(engine, source, below(source.path), itertools.chain([first] if first else [], found))
+        elif special:
+            yield from self._matching(engine, source)
+        elif recursive and (entry := blob(engine, source)) is not None:
+            yield self._single_blob(engine, source, entry)
+        else:
+            raise missing(engine, source)
+
+    def _matching(self, engine: Engine, source: BlobUri) -> Iterator[Item]:
+        """What matches a pattern; not what lies in the destination, which may match as well."""
+        start, folders, nothing = base(source.path), 0, True
+        own = self._route.own_folder(self._stop)
+        if own == start:
+            self._route.refuse_itself(self._stop, start)
+        for entry in matching(engine, source, recursive=self._route.recursive):
+            if own is not None and len(own) > len(start) and entry.name.startswith(own):
+                continue
+            if is_placeholder(entry):
+                folders += not self._route.recursive
+                continue
+            nothing = False
+            yield from self._all(engine, source, start, iter([entry]))
+        leave_out(source, folders, nothing=nothing, operation=None if self._quiet else self._operation)
+        if nothing:
+            raise missing(engine, source)
+
+    def _all(self, engine: Engine, source: BlobUri, start: str, found: Iterator[Entry]) -> Iterator[Item]:
+        for number, entry in enumerate(found):
             if number % 1000 == 0:
                 self._operation.check()
-            name = entry.name[len(prefix) :]
+            name = entry.name[len(start) :]
             if self._only is None or name in self._only:
                 yield self._of_blob(engine, source.container, entry, self._inside(name))
 
-    def _singles(self, engine: Engine, source: BlobUri, found: Iterator[Entry]) -> Iterator[Item]:
-        entry = blob(engine, source)
-        if entry is not None:
-            yield self._of_blob(engine, source.container, entry, self._single(source.name))
-            return
-        nothing = True
-        if wild(source.path):
-            for entry in matching(engine, source):
-                nothing = False
-                name = entry.name.rpartition("/")[2]
-                yield self._of_blob(engine, source.container, entry, self._inside(name))
-        if nothing:
-            raise _is_folder(source) if next(found, None) or not source.path else missing(engine, source)
+    def _single_blob(self, engine: Engine, source: BlobUri, entry: Entry) -> Item:
+        return self._of_blob(engine, source.container, entry, self._single(source.name))
 
     def _of_blob(self, engine: Engine, container: str, entry: Entry, target: Path | BlobUri) -> Item:
         place = (container, entry.name)
@@ -160,59 +195,26 @@ class _Items:
 
     def _single(self, name: str) -> Path | BlobUri:
         """Where a single file goes."""
-        destination = self._route.destination
+        destination, into = self._route.destination, self._route.into
         if isinstance(destination, BlobUri):
-            return destination / name if not destination.path or self._route.into else destination
-        return destination / name if self._route.into or destination.is_dir() else destination
+            inner = not destination.path or into or (not self._route.exact and self._holds_blobs(destination))
+        else:
+            inner = into or (not self._route.exact and destination.is_dir())
+        return destination / name if inner else destination
+
+    def _holds_blobs(self, destination: BlobUri) -> bool:
+        """Whether a folder of blobs is called so, and no blob is. One request, or two."""
+        engine = self._to
+        # A missing container is told, or made, later; and a signature may allow to write and nothing else.
+        with contextlib.suppress(BlobNotFoundError, CredentialError):
+            if engine is not None and next(inside(engine, destination, recursive=False), None) is not None:
+                return blob(engine, destination) is None
+        return False
 
     def _inside(self, name: str) -> Path | BlobUri:
         """Where the file `name`, relative to the source, goes."""
         destination = self._route.destination
         return destination / name if self._names is None else self._names.path(name)
-
-
-class Names:
-    """What blobs are called as files below `folder`: never outside of it, and never two the same."""
-
-    def __init__(self, folder: str | Path | BlobUri, *, folds: bool | None = None) -> None:
-        self._folder = Path(str(folder))
-        self._folds = folds
-        self._seen: dict[str, str] = {}
-
-    def path(self, name: str) -> Path:
-        """The file for the blob `name`; StorageError when it cannot be one, or is another's but for its case."""
-        if "\0" in name or any(part in {"", ".", ".."} for part in name.split("/")):
-            raise StorageError(
-                f"the blob {name!r} cannot be a local file",
-                cause="a part of its name is empty, `.` or `..`, or holds a zero byte",
-                next_step="copy it alone, under another name",
-                name=name,
-            )
-        if self._folds is None:
-            self._folds = folds_case(self._folder)
-        if self._folds and (other := self._seen.setdefault(name.casefold(), name)) != name:
-            raise StorageError(
-                f"the blobs {other!r} and {name!r} would be one file",
-                cause="the file system of the destination does not tell upper from lower case",
-                next_step="copy one of them alone, under another name",
-                names=[other, name],
-            )
-        return self._folder / name
-
-
-def folds_case(folder: Path) -> bool:
-    """Whether names below `folder` that differ in case only are one file: tried in the nearest folder that exists."""
-    there = next((one for one in (folder, *folder.absolute().parents) if one.is_dir()), Path())
-    probe = there / f".azray-{secrets.token_hex(4)}-x"
-    try:
-        probe.touch(exist_ok=False)
-    except OSError:  # nothing can be written here: the copy will say so
-        return False
-    try:
-        return probe.with_name(probe.name.upper()).exists()
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
 
 
 def place_of(text: str | Path | BlobUri) -> Path | BlobUri:
@@ -222,32 +224,5 @@ def place_of(text: str | Path | BlobUri) -> Path | BlobUri:
     return text
 
 
-def _chain(first: Entry, rest: Iterator[Entry]) -> Iterator[Entry]:
-    yield first
-    yield from rest
-
-
 def _is_folder(source: Path | BlobUri) -> UsageError:
     return UsageError(f"{source} is a folder", next_step="add -r (recursive=True in Python) to copy what is in it")
-
-
-def files_in(folder: Path, operation: Operation[Any] | None) -> Iterator[Path]:
-    """The regular files below `folder`, by name; a note tells how many other things are left out."""
-    left_out = 0
-    for here, folders, names in os.walk(folder, onerror=_unreadable):
-        folders.sort()
-        left_out += sum((Path(here) / name).is_symlink() for name in folders)  # os.walk does not follow them
-        for name in sorted(names):
-            path = Path(here) / name
-            if path.is_file():
-                yield path
-            else:
-                left_out += 1
-    if left_out and operation is not None:
-        operation.note(f"left out {left_out} links to folders, broken links and special files", left_out=left_out)
-
-
-def _unreadable(error: OSError) -> None:
-    raise StorageError(
-        f"{error.filename} cannot be read", cause=error.strerror or str(error), next_step=f"ls -ld {error.filename}"
-    ) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.storage.engine import engine_for
-from azray_lab.storage.listing import blob, found_at, inside, missing
+from azray_lab.storage.listing import blob, found_at, held, missing
+from azray_lab.storage.patterns import below, relative
 from azray_lab.storage.transfer import size_text
 
 if TYPE_CHECKING:
@@ -17,17 +18,20 @@ _MOST_LINES = 2_000
 
 
 def totals(uri: BlobUri, environ: Mapping[str, str] | None) -> list[dict[str, Any]]:
-    """How many blobs and bytes are in each folder directly below `uri` (`.`: those in none), and in all, at the end."""
+    """How many blobs and bytes are in each folder directly below `uri` (`.`: those in none), and in all, at the end.
+
+    Of a pattern: what matches, and what is in the folders that match.
+    """
     if not uri.container:
         return _of_containers(uri, environ)
     engine = engine_for(uri, environ)
-    start = len(f"{uri.path.rstrip('/')}/") if uri.path else 0
     folders: dict[str, list[int]] = {}
-    entries = inside(engine, uri, recursive=True)
     if (itself := blob(engine, uri)) is not None:
-        entries = iter([itself])
+        start, entries = below(uri.path), iter([itself])
+    else:
+        start, entries = held(engine, uri, recursive=True)
     for entry in entries:
-        head, slash, _ = entry.name[start:].partition("/")
+        head, slash, _ = entry.name[len(start) :].partition("/")
         counts = folders.setdefault(f"{head}/" if slash else ".", [0, 0])
         counts[0] += 1
         counts[1] += entry.size
@@ -53,14 +57,23 @@ def _with_sum(folders: Mapping[str, list[int]], name: str) -> list[dict[str, Any
 def draw(uri: BlobUri, depth: int, environ: Mapping[str, str] | None) -> tuple[str, dict[str, Any]]:
     """The tree below `uri` as text and as nested values: a folder has `children`, a blob its `size`."""
     root: dict[str, Any] = {"name": str(uri), "type": "folder", "children": {}}
-    start = len(f"{uri.path.rstrip('/')}/") if uri.path else 0
-    for found in found_at(uri, environ, recursive=True):
-        _add(root, found.uri.path[start:] or found.uri.name, found.size or 0, depth)
+    for name, size in _names(uri, environ):
+        _add(root, name, size, depth)
     lines = [root["name"]]
     _lines(root, "", lines)
     if len(lines) > _MOST_LINES:
         lines[_MOST_LINES:] = [f"... and {len(lines) - _MOST_LINES} more; `azray blob du` counts them"]
     return "\n".join(lines), _plain(root)
+
+
+def _names(uri: BlobUri, environ: Mapping[str, str] | None) -> Iterator[tuple[str, int]]:
+    if uri.container:
+        for found in found_at(uri, environ, recursive=True):
+            yield relative(found.uri.path, uri.path), found.size or 0
+        return
+    for container in found_at(uri, environ):
+        for name, size in _names(container.uri, environ):
+            yield f"{container.uri.container}/{name}", size
 
 
 def _add(root: dict[str, Any], name: str, size: int, depth: int) -> None:

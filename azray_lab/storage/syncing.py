@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from azray_lab.errors import UsageError
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.copying import Done, as_action, copy_items
-from azray_lab.storage.engine import engine_for
+from azray_lab.storage.disk import files_in, tell_left_out
 from azray_lab.storage.engine.flights import Job, fly
 from azray_lab.storage.engine.landing import local
 from azray_lab.storage.engine.stopping import Stop
-from azray_lab.storage.listing import inside, missing
-from azray_lab.storage.routes import Route, files_in
+from azray_lab.storage.listing import blob, inside, missing
+from azray_lab.storage.patterns import below
+from azray_lab.storage.routes import Route
 from azray_lab.storage.transfer import Tally, files_text, telling
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ class Sync:
     ) -> Sync:  # fmt: skip
         """The sync of two folders, each a URI or a local path; UsageError when neither is a URI."""
         route = Route.parse(source, destination, recursive=True, check=check, environ=environ)
-        if isinstance(route.source, Path) and not route.source.is_dir():
+        for end in (route.source, route.destination):
+            if isinstance(end, Path) and end.exists() and not end.is_dir():
+                raise _no_folder(end, "file", route)
+        if isinstance(route.source, Path) and not route.source.exists():
             raise UsageError(f"there is no folder {route.source}", next_step=f"ls -l {route.source.parent}")
         return cls(route, delete)
 
@@ -61,44 +65,72 @@ class Sync:
         if create and isinstance(self.route.destination, BlobUri):
             self.route.engine(self.route.destination, stop).create_container(self.route.destination.container)
         with operation.stage("list", f"comparing {self.route.source} and {self.route.destination}") as stage:
-            items, names, there = self._compare(operation, stop)
-            unchanged = len(names) - len(items)
+            items, names, doomed = self._compare(operation, stop)
+            unchanged = names - len(items)
             stage.summary = f"{len(items)} to copy, {unchanged} unchanged"
         total = sum(item.size for item in items)
         done = copy_items(iter(items), len(items), total, operation, stop, began)
-        removed = self._remove(operation, stop, sorted(there - names)) if self.delete else 0
+        removed = self._remove(operation, stop, doomed)
         return done._replace(seconds=round(operation.elapsed - began, 3)), unchanged, removed
 
-    def planned(self) -> Iterator[dict[str, Any]]:
-        """What it would do, as plain values."""
-        from azray_lab.operation import Operation
-
-        items, names, there = self._compare(Operation("look"), Stop())
+    def planned(self, operation: Operation[Any]) -> Iterator[dict[str, Any]]:
+        """What it would do, as plain values; what it would tell beside is noted."""
+        items, _, doomed = self._compare(operation, Stop())
         yield from map(as_action, items)
-        for name in sorted(there - names) if self.delete else ():
+        for name in doomed:
             yield {"action": "remove", "source": "", "target": str(self.route.destination / name), "size": 0}
 
-    def _compare(self, operation: Operation[Any], stop: Stop) -> tuple[list[Item], set[str], set[str]]:
-        """The files to copy, the names on the source's side, and those on the other."""
-        there = dict(self._known(self.route.destination, operation, stop))
-        here = dict(self._known(self.route.source, operation, stop))
-        source = self.route.source
-        # An empty container is a folder without files; a prefix without any is most likely misspelt.
-        if not here and isinstance(source, BlobUri) and source.path:
-            raise missing(engine_for(source, self.route.environ), source)
+    def _compare(self, operation: Operation[Any], stop: Stop) -> tuple[list[Item], int, list[str]]:
+        """The files to copy, how many the source has, and the names of those to remove from the other side."""
+        self._refuse_itself(stop)
+        left_out: list[str] = []
+        there = dict(self._known(self.route.destination, operation, stop, []))
+        here = dict(self._known(self.route.source, operation, stop, left_out))
+        if not here:
+            self._refuse_nothing(stop)
         changed = {name for name, known in here.items() if _differs(known, there.get(name))}
         items = list(self.route.items(operation, stop, only=changed)) if changed else []
-        return items, set(here), set(there)
+        if not changed:
+            tell_left_out(left_out, operation)
+        kept = set(left_out)
+        # What was not looked at may well be there: it is not removed.
+        doomed = (name for name in sorted(there.keys() - here.keys()) if kept.isdisjoint(_with_folders(name)))
+        return items, len(here), list(doomed) if self.delete else []
 
-    def _known(self, end: Path | BlobUri, operation: Operation[Any], stop: Stop) -> Iterator[tuple[str, _Known]]:
+    def _refuse_itself(self, stop: Stop) -> None:
+        """UsageError when one end lies in the other and would be copied again or, with `delete`, be removed."""
+        source, own = self.route.source, self.route.own_folder(stop)
+        if not isinstance(source, BlobUri) or own is None:
+            return
+        self.route.refuse_itself(stop, below(source.path))
+        if self.delete and below(source.path).startswith(own):
+            raise UsageError(
+                f"{source} lies in {self.route.destination}",
+                cause="--delete would remove it there",
+                next_step="leave --delete out, or name another destination",
+            )
+
+    def _refuse_nothing(self, stop: Stop) -> None:
+        """An empty container is a folder without files; a prefix without any is a blob, or most likely misspelt."""
+        source = self.route.source
+        if not isinstance(source, BlobUri) or not source.path:
+            return
+        engine = self.route.engine(source, stop)
+        if blob(engine, source) is not None:
+            raise _no_folder(source, "blob", self.route)
+        raise missing(engine, source)
+
+    def _known(
+        self, end: Path | BlobUri, operation: Operation[Any], stop: Stop, left_out: list[str]
+    ) -> Iterator[tuple[str, _Known]]:
         if isinstance(end, Path):
-            for path in files_in(end, None) if end.is_dir() else ():
+            for path in files_in(end, left_out) if end.is_dir() else ():
                 with contextlib.suppress(FileNotFoundError):
                     found = path.stat()
                     yield path.relative_to(end).as_posix(), _Known(found.st_size, found.st_mtime)
             return
         engine = self.route.engine(end, stop)
-        prefix = f"{end.path.rstrip('/')}/" if end.path else ""
+        prefix = below(end.path)
         for number, entry in enumerate(inside(engine, end, recursive=True)):
             if number % 1000 == 0:
                 operation.check()
@@ -132,6 +164,18 @@ class Sync:
             engine = self.route.engine(end, stop)
             return lambda name: engine.delete(end.container, (end / name).path)
         return lambda name: _unlinked(end / name)
+
+
+def _no_folder(end: Path | BlobUri, kind: str, route: Route) -> UsageError:
+    step = f"azray blob cp {route.source} {route.destination}"
+    return UsageError(f"{end} is a {kind}", cause="a sync makes one folder like another", next_step=step)
+
+
+def _with_folders(name: str) -> Iterator[str]:
+    """A name, and those of the folders that it is in."""
+    yield name
+    while name := name.rpartition("/")[0]:
+        yield name
 
 
 def _unlinked(path: Path) -> bool:

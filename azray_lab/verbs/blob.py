@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from azray_lab.errors import BlobNotFoundError, DeclinedError
+from azray_lab.errors import BlobNotFoundError, DeclinedError, UsageError
+from azray_lab.spec.uri import BlobUri, is_uri
 from azray_lab.verbs.face import Face, pass_face, verb, verb_group
 from azray_lab.views import View
 
@@ -34,8 +35,9 @@ def command() -> None:
     """List, copy, synchronise, read and remove blobs.
 
     URI is az://container/path, in the account of AZURE_STORAGE_CONNECTION_STRING or AZURE_STORAGE_ACCOUNT_URL, or any
-    other spelling, such as a blob's own address, https://account.blob.core.windows.net/container/path. In ls, cp, rm
-    and du a path may be a pattern: * and ? are any characters but a slash, ** any at all, [ab] one of a set.
+    other spelling, such as a blob's own address, https://account.blob.core.windows.net/container/path. In all but sync
+    and cat a path may be a pattern of blobs and folders: * and ? are any characters but a slash, ** any at all, [ab]
+    one of a set.
     """
 
 
@@ -83,25 +85,29 @@ def du(_face: Face, uri: str) -> Table:
 @click.argument("source")
 @click.argument("destination")
 @click.option("--recursive", "-r", is_flag=True, help="Copy all that is inside the folder SOURCE into DESTINATION.")
+@click.option("--exact", is_flag=True, help="DESTINATION is the new name, also where a folder is called so.")
 @_check
 @_create
 @_dry_run
 @pass_face
 def cp(
-    face: Face, source: str, destination: str, *, recursive: bool, check: Kind | None, create: bool, dry_run: bool
-) -> CopyResult | Table:
+    face: Face, source: str, destination: str, *, recursive: bool, exact: bool, check: Kind | None, create: bool,
+    dry_run: bool,
+) -> CopyResult | Table:  # fmt: skip
     """Copy blobs from or to this machine, or to another place.
 
     One of SOURCE and DESTINATION is a URI, the other a URI or a local path. A DESTINATION that ends with / or is a
-    folder takes the file under its own name. What exists is overwritten. Within an account the service copies.
+    folder takes the file under its own name. What matches a pattern keeps its name below the pattern's fixed part;
+    what is in folders that match is taken with -r. What exists is overwritten. Within an account the service copies.
     """
     from azray_lab import blob
 
+    _refuse_pipes(source, destination)
     if dry_run:
-        return blob.planned_copy(source, destination, recursive=recursive)
+        return blob.planned_copy(source, destination, recursive=recursive, exact=exact)
 
     def make(new: bool) -> Task[CopyResult]:
-        return blob.copy(source, destination, recursive=recursive, check=check or False, create=new)
+        return blob.copy(source, destination, recursive=recursive, exact=exact, check=check or False, create=new)
 
     return _with_container(face, make, destination, create=create)
 
@@ -134,13 +140,21 @@ def sync(
     if delete and not yes:
         actions = blob.planned_sync(source, destination, delete=True).to_dict()
         doomed = sum(one["action"] == "remove" for one in actions)
-        if doomed and not face.confirm(f"Remove {doomed} files from {destination}?"):
+        if doomed and not face.confirm(f"Remove {doomed} files from {_shown(destination)}?"):
             raise DeclinedError("nothing was done", cause="the answer was no")
 
     def make(new: bool) -> Task[SyncResult]:
         return blob.sync(source, destination, delete=delete, check=check or False, create=new)
 
     return _with_container(face, make, destination, create=create)
+
+
+def _refuse_pipes(source: str, destination: str) -> None:
+    """UsageError for `-`, by which other tools mean their input and output; a file of that name is `./-`."""
+    if source == "-":
+        raise UsageError("cp does not read its input", next_step=f"write it to a file, and copy that to {destination}")
+    if destination == "-":
+        raise UsageError("cp does not write to its output", next_step=f"azray blob cat {source.partition('?')[0]}")
 
 
 def _with_container(face: Face, make: Callable[[bool], Task[T]], destination: str, *, create: bool) -> T:
@@ -175,7 +189,7 @@ def rm(face: Face, uri: str, *, recursive: bool, dry_run: bool, yes: bool) -> Vi
         return blob.to_remove(uri, recursive=recursive)
     if not yes:
         count, size = blob.count_to_remove(uri, recursive=recursive)
-        if count > 1 and not face.confirm(f"Remove {count} blobs ({size}) at {uri}?"):
+        if count > 1 and not face.confirm(f"Remove {count} blobs ({size}) at {_shown(uri)}?"):
             raise DeclinedError("nothing was removed", cause="the answer was no")
     done = face.follow(blob.remove(uri, recursive=recursive))
     data = {"uri": done.source, "files": done.files, "bytes": done.bytes, "seconds": done.seconds}
@@ -192,7 +206,7 @@ def cat(face: Face, uri: str) -> View | None:
     if face.json or face.connects:
         data = blob.read(uri)
         text = data.decode(errors="replace")
-        return View({"uri": uri.partition("?")[0], "size": len(data), "text": text}, text)
+        return View({"uri": _shown(uri), "size": len(data), "text": text}, text)
     for part in blob.parts(uri):
         sys.stdout.buffer.write(part)
     sys.stdout.buffer.flush()
@@ -207,7 +221,7 @@ def url(_face: Face, uri: str) -> View:
     from azray_lab import blob
 
     address = blob.url(uri)
-    return View({"uri": uri.partition("?")[0], "url": address}, address)
+    return View({"uri": _shown(uri), "url": address}, address)
 
 
 @verb("mb", example="azray blob mb az://data")
@@ -218,7 +232,12 @@ def mb(_face: Face, uri: str) -> View:
     from azray_lab import blob
 
     made = blob.make_container(uri)
-    return View({"uri": uri.partition("?")[0], "made": made}, f"{uri} {'is made' if made else 'was there'}")
+    return View({"uri": _shown(uri), "made": made}, f"{_shown(uri)} {'is made' if made else 'was there'}")
+
+
+def _shown(place: str) -> str:
+    """A URI without its signature, or a local path as it is."""
+    return str(BlobUri.parse(place)) if is_uri(place) else place
 
 
 def _add(*verbs: Any) -> None:

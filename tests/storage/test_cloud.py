@@ -73,11 +73,19 @@ def test_files_go_and_come_by_uri(azurite: Azurite, tmp_path: Path):
     assert _below(tmp_path / "all") == ["config.json", "sub/tokens.txt", "weights.bin"]
     AzureFileSystem.download_files(str(tmp_path / "some"), uri, suffixes_to_exclude=[".bin", ".txt"])
     AzureFileSystem.download_files(str(tmp_path / "some"), uri, substrings_to_include=["tok"])
+    AzureFileSystem.download_files(str(tmp_path / "nothing"), uri, substrings_to_include=["no such name"])
+    assert _below(tmp_path / "nothing") == []
+    assert (tmp_path / "nothing").is_dir()
     assert _below(tmp_path / "some") == ["config.json", "sub/tokens.txt"]
 
 
-def test_what_is_missing_is_none_or_empty():
-    """No blob, no folder, no container: as Ray LLM's other file systems say it."""
+def test_what_is_missing_is_none_or_empty(tmp_path: Path):
+    """No blob, no folder, no container: as Ray LLM's other file systems say it; to copy nothing is an error."""
+    assert AzureFileSystem.get_file("az://data") is None
+    assert AzureFileSystem.list_subfolders("az://nowhere") == []
+    with pytest.raises(BlobNotFoundError, match="az://data/none"):
+        AzureFileSystem.download_files(str(tmp_path / "none"), "az://data/none")
+    assert not (tmp_path / "none").exists()
     assert AzureFileSystem.get_file("az://data/none") is None
     assert AzureFileSystem.get_file("az://nowhere/none") is None
     assert AzureFileSystem.list_subfolders("az://data/none") == []
@@ -180,7 +188,7 @@ def test_a_pattern_means_the_blobs_that_match(tmp_path: Path):
     found = blob.list_blobs("az://data/glob/x*.csv").to_dict()
     assert [one["uri"] for one in found] == ["az://data/glob/x1.csv", "az://data/glob/x2.csv"]
     assert blob.copy("az://data/glob/**.csv", tmp_path / "csv").run().files == 3
-    assert _below(tmp_path / "csv") == ["x1.csv", "x2.csv", "x3.csv"]
+    assert _below(tmp_path / "csv") == ["x1.csv", "x2.csv", "y/x3.csv"]
     (tmp_path / "star").write_text("*")
     blob.copy(tmp_path / "star", "az://data/glob/x*.csv").run()
     assert [one["uri"] for one in blob.list_blobs("az://data/glob/x*.csv").to_dict()] == ["az://data/glob/x*.csv"]

@@ -51,6 +51,29 @@ def test_a_broken_connection_string_is_not_quoted(text: str):
     assert "AZURE_STORAGE_CONNECTION_STRING" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "cause", "step"),
+    [("acc.blob.core.windows.net", "does not begin with https://", "=https://acc.blob.core.windows.net"),
+     ("https://acc.blob.core.windows.net/data/", "names a container", "=https://acc.blob.core.windows.net"),
+     ("http://127.0.0.1:1/acc/data?sig=s3cret", "names a container", "=http://127.0.0.1:1/acc"),
+     ("https://bad_host/", "is no host name", "=https://ACCOUNT"), ("http://127.0.0.1:1", "names no account", "=https://")],
+)  # fmt: skip
+def test_what_is_no_accounts_address_is_told(url: str, cause: str, step: str):
+    """The variable, what is wrong with it, and what it should be; without the signature behind it."""
+    with pytest.raises(CredentialError, match="AZURE_STORAGE_ACCOUNT_URL is no account's address") as caught:
+        Account.of(BlobUri.parse("az://data"), {"AZURE_STORAGE_ACCOUNT_URL": url})
+    assert cause in caught.value.cause
+    assert f"export AZURE_STORAGE_ACCOUNT_URL{step}" in caught.value.next_step
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_accounts_address_in_any_form_is_the_same():
+    """Case, the port that https has anyway, a slash, the `dfs` host: one endpoint, which a key opens by either name."""
+    for url in ("HTTPS://ACC.dfs.core.windows.net:443/", "https://acc.blob.core.windows.net"):
+        environ = {"AZURE_STORAGE_ACCOUNT_URL": url, "AZURE_STORAGE_KEY": _KEY}
+        assert Account.of(BlobUri.parse("az://data"), environ).endpoint == "https://acc.blob.core.windows.net"
+
+
 def test_a_uris_own_account_wins_over_the_environments():
     """A key is only used for the account it belongs to."""
     environ = {"AZURE_STORAGE_CONNECTION_STRING": _CONNECTION}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from azray_lab.errors import StorageError
 from azray_lab.storage.engine import Entry, pages
-from azray_lab.storage.listing import pattern
 
 _DATE = "Sat, 21 Nov 2026 03:01:00 GMT"
 _names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -93,22 +92,3 @@ def test_fuzz(text: str, noise: bytes):
                 assert all(isinstance(one, Entry) for one in found)
     with pytest.raises(StorageError):
         pages.blobs(whole[:-1], "az://data")
-
-
-@pytest.mark.parametrize(
-    ("text", "fits", "not_"),
-    [("a/*.csv", ["a/x.csv", "a/.csv"], ["a/b/x.csv", "b/x.csv"]), ("a/**.csv", ["a/x.csv", "a/b/c.csv"], ["b.csv"]),
-     ("x?z", ["xyz"], ["xz", "x/z"]), ("[ab]", ["a", "b"], ["c", "[ab]"]), ("[!a-c]", ["d", "-"], ["b", "/"]),
-     ("a.b+(c)", ["a.b+(c)"], ["aXb+(c)"]), ("[", ["["], ["x"]), ("[]", ["[]"], []), ("[^a]", ["[^a]"], ["b"])],
-)  # fmt: skip
-def test_patterns(text: str, fits: list[str], not_: list[str]):
-    """`*` and `?` stay within a folder, `**` does not; every other character means itself."""
-    assert [name for name in fits + not_ if pattern(text).fullmatch(name)] == fits
-
-
-@given(st.text(max_size=20), st.text(max_size=20))
-def test_any_text_is_a_pattern(text: str, name: str):
-    """No text breaks the matcher, and one without special characters matches itself alone."""
-    found = pattern(text).fullmatch(name) is not None
-    if not set("*?[") & set(text):
-        assert found == (text == name)

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from azure.storage.blob import generate_container_sas
 
 import azray_lab
 from azray_lab.errors import CredentialError, UsageError
@@ -63,6 +65,24 @@ def test_a_containers_signature_opens_that_alone(service: Azurite):
     ended = _engine(service, signatures.sign(service.blob_endpoint, service.key, time.time() - _HOUR, "data"))
     with pytest.raises(CredentialError, match="403"):
         ended.get_bytes("data", "x")
+
+
+def test_what_a_signature_lacks_is_mended_by_another_one(service: Azurite):
+    """No role given to somebody helps: the step makes a new signature, and tells what this one permits."""
+    expiry = datetime.now(timezone.utc) + timedelta(hours=1)
+    names = service.account, "data"
+    sas = generate_container_sas(*names, account_key=service.key, permission="rl", expiry=expiry)
+    with pytest.raises(CredentialError, match="AuthorizationPermissionMismatch") as caught:
+        _engine(service, sas).put("data", "y", b"1")
+    step = caught.value.next_step
+    assert "role" not in step
+    assert "a new signature with the permissions that are needed: az storage container generate-sas" in step
+    assert "this one has sp=rl" in step
+    assert sas.partition("sig=")[2] not in str(caught.value)
+    ended = signatures.sign(service.blob_endpoint, service.key, time.time() - _HOUR)
+    with pytest.raises(CredentialError, match="has expired") as caught:
+        _engine(service, ended).put("data", "y", b"1")
+    assert "az storage account generate-sas" in caught.value.next_step
 
 
 def test_an_engine_goes_on_with_the_next_signature(service: Azurite):

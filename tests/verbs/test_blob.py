@@ -72,6 +72,10 @@ def test_json_is_one_document(blob: Azray, tmp_path: Path):
         (("ls", "s3://data"), 2, "az://container/path"),
         (("cp", "here", "there"), 2, "neither here nor there"),
         (("cp", "none", "az://data/x"), 2, "there is no file none"),
+        (("cp", "-", "az://data/x"), 2, "cp does not read its input"),
+        (("cp", "az://data/x", "-"), 2, "azray blob cat az://data/x"),
+        (("cat", "az://data"), 2, "az://data is no blob: it is a container"),
+        (("rm", "az://data/none*"), 1, "there is no blob az://data/none*"),
     ],
 )
 def test_what_is_wrong_is_one_line(blob: Azray, words: tuple[str, ...], code: int, said: str):

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from azray_lab.errors import CredentialError
+from azray_lab.errors import CredentialError, UsageError
 from azray_lab.spec import settings
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.credentials import modes
 from azray_lab.storage.credentials.account import Account, check_key, key_string
 from azray_lab.storage.credentials.identity import Identity
 from azray_lab.storage.credentials.modes import Mode, parse_mode
-
-if TYPE_CHECKING:
-    from azray_lab.spec.uri import BlobUri
 
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}", re.ASCII)
 # Where accounts of a national cloud answer, by the host of its Entra ID (azure-identity's AzureAuthorityHosts).
@@ -123,7 +120,7 @@ class _Choice:
 
     def _own(self) -> str:
         """The account that the variables name; empty when they name none."""
-        url = self._variables.get(modes.ACCOUNT_URL, "").partition("?")[0].rstrip("/")
+        url = self._address()[0]
         if url or not (name := self._variables.get(modes.ACCOUNT, "")):
             return url
         if not _ACCOUNT_NAME.fullmatch(name):
@@ -134,13 +131,18 @@ class _Choice:
         host = (urlsplit(authority if "://" in authority else f"https://{authority}").hostname or "").lower()
         return f"https://{name}.blob.{_SUFFIXES.get(host, 'core.windows.net')}"
 
+    def _address(self) -> tuple[str, str]:
+        """The address in AZURE_STORAGE_ACCOUNT_URL, and the signature behind it; both empty when it is not set."""
+        place, _, sas = self._variables.get(modes.ACCOUNT_URL, "").partition("?")
+        return _account_of(place) if place else "", sas
+
     def _endpoint(self) -> tuple[str, str, str]:
         """The account's address, where it comes from, and the signature that stood behind it."""
         if self._uri.endpoint:
             return self._uri.endpoint, "the URI", ""
-        if url := self._variables.get(modes.ACCOUNT_URL):
-            place, _, sas = url.partition("?")
-            return place.rstrip("/"), modes.ACCOUNT_URL, sas
+        url, sas = self._address()
+        if url:
+            return url, modes.ACCOUNT_URL, sas
         if own := self._own():
             return own, modes.ACCOUNT, ""
         if text := self._variables.get(modes.CONNECTION_STRING):
@@ -150,6 +152,26 @@ class _Choice:
             cause=f"none of {modes.CONNECTION_STRING}, {modes.ACCOUNT_URL} and {modes.ACCOUNT} is in the environment",
             next_step=f"export {modes.CONNECTION_STRING}='...' or {modes.ACCOUNT_URL}=https://ACCOUNT.blob.core.windows.net",
         )
+
+
+def _account_of(place: str) -> str:
+    """The account's address that `place` is; CredentialError when it is none, or that of something in an account."""
+    example = "https://ACCOUNT.blob.core.windows.net"
+    if not place.lower().startswith(("https://", "http://")):
+        cause, example = f"{place!r} does not begin with https://", f"https://{place.rpartition('://')[2]}"
+        raise _no_address(cause, example)
+    try:
+        uri = BlobUri.parse(place)
+    except UsageError as error:
+        raise _no_address(str(error.cause or error.message), example) from error
+    if uri.container:
+        raise _no_address(f"{place!r} also names a container", uri.endpoint)
+    return uri.endpoint
+
+
+def _no_address(cause: str, example: str) -> CredentialError:
+    step = f"export {modes.ACCOUNT_URL}={example}"
+    return CredentialError(f"{modes.ACCOUNT_URL} is no account's address", cause=cause, next_step=step)
 
 
 def _missing(mode: str, variable: str) -> CredentialError:
