@@ -35,27 +35,37 @@ ids, counts and codes for programs. Secrets are never part of any of the four. I
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+# Of a shared access signature (its delegate's ids too), and of a connection string.
+_SECRET = re.compile(r"\b(sig|skoid|sktid|AccountKey|SharedAccessSignature)=[^&\s'\";)\]]+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """`text` without the values of signatures and keys that it quotes."""
+    return _SECRET.sub(r"\1=***", text)
 
 
 class AzRayError(Exception):
     """The base of every error of this package.
 
     `cause` is the reason in words, `next_step` the command or change that mends it, `facts` plain JSON values.
-    `str(error)` is one line: message, cause and next step.
+    `str(error)` is one line: message, cause and next step. Signatures and keys of storage accounts are taken out of all
+    of them, for what people typed and what libraries say is quoted in many places.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, *, cause: str = "", next_step: str = "", **facts: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.cause = cause
-        self.next_step = next_step
-        self.facts = facts
+        self.message = without_secrets(message)
+        self.cause = without_secrets(cause)
+        self.next_step = without_secrets(next_step)
+        self.facts = {name: without_secrets(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         text = self.message.rstrip(".")

@@ -283,19 +283,24 @@ def tune_operation(path: str | Path, *, environ: Mapping[str, str] | None = None
     from azray_lab.spec.uri import BlobUri, is_uri
     from azray_lab.storage.blobfuse.tuning import tune
 
+    given = BlobUri.parse(str(path)) if is_uri(str(path)) else None
+
     def work(operation: Operation[Table]) -> Table:
         door = _mounts(environ)
-        uri = str(path)
-        if not is_uri(uri):
-            from azray_lab.storage.blobfuse.records import place
+        uri = given or _mounted_at(door, path)
+        return _advice(tune(door, uri, operation, seconds), str(uri))
 
-            record = door.records.get(place(path))
-            if record is None:
-                raise UsageError(f"nothing of ours is mounted at {path}", next_step="azray mounts, or give a URI")
-            uri = record.uri
-        return _advice(tune(door, BlobUri.parse(uri), operation, seconds), uri)
+    return Task(Operation(f"tune {given or path}"), work)
 
-    return Task(Operation(f"tune {path}"), work)
+
+def _mounted_at(door: Mounts, path: str | Path) -> BlobUri:
+    from azray_lab.spec.uri import BlobUri
+    from azray_lab.storage.blobfuse.records import place
+
+    record = door.records.get(place(path))
+    if record is None:
+        raise UsageError(f"nothing of ours is mounted at {path}", next_step="azray mounts, or give a URI")
+    return BlobUri.parse(record.uri)
 
 
 def _advice(advice: Advice, uri: str) -> Table:

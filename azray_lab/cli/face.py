@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
@@ -91,9 +92,10 @@ class TerminalFace:
     def confirm(self, question: str) -> bool:
         """Asks on the terminal; UsageError that names `--yes` when there is none."""
         if not self.interactive:
-            raise UsageError(
-                "this needs a yes", cause="nobody can be asked here", next_step=f"azray {' '.join(self._words)} --yes"
-            )
+            from azray_lab.spec.uri import unsigned
+
+            again = shlex.join(unsigned(word) for word in self._words)
+            raise UsageError("this needs a yes", cause="nobody can be asked here", next_step=f"azray {again} --yes")
         import click
 
         return click.confirm(question, err=True)

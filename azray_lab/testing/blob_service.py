@@ -59,11 +59,11 @@ class Blob:
 class Rule:
     """What goes wrong: for requests of `method` whose path contains `path`; every `every`th of them, `times` in all.
 
-    `status` and `code` answer with an error (and `headers`); `cut` ends the connection after so many bytes of the body;
-    `short` sends fewer bytes and says so; `change` overwrites the blob after the answer; `damage` changes a byte of the
-    body, of the answer's or the request's, on its way; `stall` answers so many seconds later; `hang` stops for good
-    after so many bytes of the body (0: before the head); `leave` ends the connection behind the answer, unannounced;
-    `skew` moves the service's clock.
+    `status` and `code` answer with an error (`headers` too, and the `detail` of a refusal); `cut` ends the connection
+    after so many bytes of the body; `short` sends fewer and says so; `change` overwrites the blob after the answer;
+    `damage` changes a byte of the body, of the answer's or the request's, on its way; `stall` answers so many seconds
+    later; `hang` stops for good after so many bytes of the body (0: before the head); `leave` ends the connection
+    behind the answer, unannounced; `skew` moves the service's clock.
     """
 
     method: str = ""
@@ -72,6 +72,7 @@ class Rule:
     times: int = 1 << 60
     status: int = 0
     code: str = ""
+    detail: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     cut: int = -1
     short: int = 0
@@ -323,8 +324,10 @@ def _get(blob: Blob, method: str, headers: dict[str, str]) -> Answer:
     return Answer(206, own, part)
 
 
-def _refused(status: int, code: str, headers: dict[str, str] | None = None) -> Answer:
-    body = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'.encode()
+def _refused(status: int, code: str, headers: dict[str, str] | None = None, detail: str = "") -> Answer:
+    inner = f"<Code>{code}</Code><Message>{code}</Message>"
+    inner += f"<AuthenticationErrorDetail>{escape(detail)}</AuthenticationErrorDetail>" if detail else ""
+    body = f'<?xml version="1.0"?><Error>{inner}</Error>'.encode()
     return Answer(status, {"x-ms-error-code": code, "Content-Type": "application/xml", **(headers or {})}, body)
 
 
@@ -395,7 +398,7 @@ class Connection(asyncio.Protocol):
         if rule is not None and rule.damage and body:
             body = _damaged(body)
         if rule is not None and rule.status:
-            found = _refused(rule.status, rule.code, rule.headers)
+            found = _refused(rule.status, rule.code, rule.headers, rule.detail)
         else:
             found = answer(store, method, target, headers, body)
         wait = self._latency + (rule.stall if rule else 0.0)

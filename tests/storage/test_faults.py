@@ -19,9 +19,9 @@ import pytest
 from azray_lab import blob
 from azray_lab.errors import AzRayError, BlobNotFoundError, CancelledError, CredentialError, StorageError
 from azray_lab.spec.uri import BlobUri
+from azray_lab.storage.disk import Names
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.engine.stopping import Stop
-from azray_lab.storage.routes import Names
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
 if TYPE_CHECKING:
@@ -97,6 +97,12 @@ _REFUSALS = [
     (403, "AuthorizationPermissionMismatch", CredentialError, "Storage Blob Data Contributor"),
     (404, "BlobNotFound", BlobNotFoundError, "azray blob ls az://data"),
     (404, "ContainerNotFound", BlobNotFoundError, "azray blob mb az://data"),
+    (400, "InvalidBlockList", StorageError, "somebody else"),
+    (403, "AccountIsDisabled", CredentialError, "az account list"),
+    (409, "BlobArchived", StorageError, "az storage blob set-tier --tier Hot --account-name devstoreaccount1 --cont"),
+    (409, "BlobBeingRehydrated", StorageError, "--container-name data --name x (rehydrationStatus)"),
+    (409, "BlobImmutableDueToPolicy", StorageError, "immutability policy"),
+    (409, "InvalidBlobType", StorageError, "page or append blob"),
     (409, "ContainerBeingDeleted", StorageError, "wait half a minute"),
     (412, "LeaseIdMissing", StorageError, "lease"),
     (412, "ConditionNotMet", StorageError, "changed"),
@@ -126,6 +132,36 @@ def test_what_the_service_refuses(
     assert caught.value.next_step
     # One by obstore, then by the standard library: once, or six times where another try may help.
     assert server.counts()[verb.upper()] == (7 if status in {429, 500, 503} else 2)
+
+
+_EXPIRED = """Signature not valid in the specified time frame: Start [Sat, 01 Nov 2025 00:00:00 GMT] -
+    Expiry [Sun, 02 Nov 2025 00:00:00 GMT] - Current [Fri, 21 Nov 2025 13:00:00 GMT]"""
+_MISMATCH = """The MAC signature found in the HTTP request 'c2VjcmV0' is not the same as any computed signature. Server
+    used following string to sign: 'GET\n\nsecret'."""
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [(_EXPIRED, "AuthenticationFailed: Signature not valid in the specified time frame: Start [Sat, 01 Nov 2025"),
+     (_MISMATCH, "request ... is not the same as any computed signature. Next:"),
+     ("Signature did not match. String to sign used was r\n\n/blob/secret", "AuthenticationFailed: Signature did not")],
+)  # fmt: skip
+def test_why_the_service_refuses_a_signature_is_told(server: BlobServer, engine: Engine, detail: str, words: str):
+    """The service's own reason, such as the times of a signature that has ended, in a line, without what it quotes."""
+    server.faults({"path": "/data/x", "status": 403, "code": "AuthenticationFailed", "detail": detail})
+    with pytest.raises(CredentialError) as caught:
+        engine.get_bytes("data", "x")
+    assert words in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_answers_that_always_break_off(server: BlobServer, engine: Engine):
+    """Somebody answers, so the address is right: what is said is that the connection breaks."""
+    server.faults({"path": "/data/large", "cut": 1000, "headers": {"Retry-After": "0"}})
+    with pytest.raises(StorageError, match=r"breaks off its answers.*try again") as caught:
+        engine.wire.read("data", "large", 0, 4 * _MiB)
+    assert "AZURE_STORAGE" not in caught.value.next_step
 
 
 def test_throttling_is_ridden_out(server: BlobServer, engine: Engine):

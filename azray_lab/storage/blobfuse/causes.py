@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, MountError, StorageError, UnsupportedError
+from azray_lab.errors import (
+    AzRayError,
+    BlobNotFoundError,
+    CredentialError,
+    MountError,
+    StorageError,
+    UnsupportedError,
+    without_secrets,
+)
 
 _TAIL_BYTES = 64 * 1024
-_SIGNATURE = re.compile(r"\b(sig|se|skoid|sktid)=[^&\s'\")\]]+", re.IGNORECASE)
 # Entra ID's own reason, many lines below the one that says that something went wrong; without its numbers for support.
 _ENTRA = re.compile(r"AADSTS\d+: .*?(?=\s*(?:Trace ID|Correlation ID|\\r|\\n|\"|$))", re.MULTILINE)
 _ERROR_LINE = re.compile(r"LOG_(?:ERR|CRIT) \[[^\]]*\]: (?P<text>.*(?:[Ff]ail|[Ee]rror|[Uu]nable).*)$", re.MULTILINE)
@@ -83,13 +90,13 @@ def plain(said: str) -> str:
         text = f"{text.rstrip(' .')}: {reason[0]}"
     while text.endswith("]") and text.count("]") > text.count("["):
         text = text[:-1]
-    return _SIGNATURE.sub(r"\1=***", text.strip("[] ") if text.startswith("[") else text.strip())
+    return without_secrets(text.strip("[] ") if text.startswith("[") else text.strip())
 
 
 def log_errors(log: Path) -> list[str]:
     """The errors in a mount's log, without times and signatures, the newest last."""
     found = [match["text"] for match in _ERROR_LINE.finditer(tail(log)) if not _CRIT_NOISE.search(match["text"])]
-    return [_SIGNATURE.sub(r"\1=***", text) for text in found]
+    return [without_secrets(text) for text in found]
 
 
 def tail(path: Path) -> str:

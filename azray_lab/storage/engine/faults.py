@@ -5,9 +5,12 @@ Status and codes: https://learn.microsoft.com/rest/api/storageservices/blob-serv
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from azray_lab.errors import AzRayError, BlobNotFoundError, CredentialError, StorageError
 from azray_lab.storage.engine.model import http_date
@@ -18,15 +21,12 @@ if TYPE_CHECKING:
 
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,80})</Code>")
-_DETAIL = re.compile(rb"<AuthenticationErrorDetail>([^<]{1,300})")
-# The service accepts requests whose date is within 15 minutes of its own; one more for the way.
+_DETAIL = re.compile(rb"<AuthenticationErrorDetail>([^<]+)")
+# What the service quotes of a request: its signature, and the text that was to be signed, which has many lines.
+_QUOTED = re.compile(r"'[^']*'|\b(?:Server used following )?string to sign.*", re.IGNORECASE)
+_LONGEST = 300
+# The service accepts requests whose date is within 15 minutes of its own; one less, for the way takes time.
 _SKEW_SECONDS = 14 * 60.0
-_SECRET = re.compile(r"\b(sig|skoid|sktid|AccountKey|SharedAccessSignature)=[^&\s'\";)]+", re.IGNORECASE)
-
-
-def without_secrets(text: str) -> str:
-    """`text` in one line, without the values of signatures and keys."""
-    return _SECRET.sub(r"\1=***", " ".join(text.split()))
 
 
 def code_of(answer: Answer) -> str:
@@ -59,7 +59,7 @@ def refusal(answer: Answer, place: str, account: Account) -> AzRayError:
         return _unauthorised(answer, place, account, code, facts)
     if answer.status == 404:  # noqa: PLR2004 - HTTP
         return missing(place, code, account, facts)
-    return _other(answer.status, place, code, facts)
+    return _other(answer.status, place, code, account, facts)
 
 
 def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts: dict[str, Any]) -> CredentialError:
@@ -75,15 +75,21 @@ def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts
         )
     from azray_lab.storage.credentials.refusals import mending  # loads more than the engine
 
-    detail = _DETAIL.search(answer.body[:8000])
-    words = f": {without_secrets(detail[1].decode(errors='replace'))}" if detail and "Signature" in code else ""
+    detail = detail_of(answer)
     return CredentialError(
         f"{place} may not be accessed with {account.opener}",
-        cause=f"the service answered {answer.status} {code}{words}",
+        cause=f"the service answered {answer.status} {code}{f': {detail}' if detail else ''}",
         next_step=mending(account, answer.status, code),
         mode=account.mode,
         **facts,
     )
+
+
+def detail_of(answer: Answer) -> str:
+    """Why the service refused who asked, in its own words but for what it quotes; empty when it does not say."""
+    found = _DETAIL.search(answer.body[:8000])
+    text = " ".join(html.unescape(found[1].decode(errors="replace")).split()) if found else ""
+    return _QUOTED.sub("...", text)[:_LONGEST].rstrip(" .")
 
 
 def missing(place: str, code: str, account: Account, facts: dict[str, Any]) -> BlobNotFoundError:
@@ -109,25 +115,50 @@ _KNOWN = {
 }
 
 
-def _other(status: int, place: str, code: str, facts: dict[str, Any]) -> StorageError:
+# What is known better by the code than by the status. {blob} is the blob as arguments of `az storage blob`.
+_BY_CODE = {
+    "BlobArchived": ("is archived", "az storage blob set-tier --tier Hot {blob} (it takes hours)"),
+    "BlobBeingRehydrated": (
+        "is on its way out of the archive",
+        "wait: az storage blob show {blob} (rehydrationStatus)",
+    ),
+    "BlobImmutableDueToPolicy": (
+        "may not be changed or removed: an immutability policy or a legal hold protects it",
+        "write to another name; az storage blob show {blob} says until when",
+    ),
+    "InvalidBlobType": ("is a page or append blob", "remove it first (azray blob rm), or write to another name"),
+    "InvalidBlockList": ("was written by somebody else at the same time", "do it again, when the other one is done"),
+    "PendingCopyOperation": ("is the target of a copy that is not done", "wait: az storage blob show {blob}"),
+    "ContainerBeingDeleted": ("is being removed", "wait half a minute, then make the container again"),
+}
+
+
+def _other(status: int, place: str, code: str, account: Account, facts: dict[str, Any]) -> StorageError:
     words, step = _KNOWN.get(status, ("cannot be used", "see the code in Azure's list of Blob service errors"))
+    if code in _BY_CODE:
+        words, step = _BY_CODE[code]
+        step = step.replace("{blob}", _as_arguments(place, account))
     if code.startswith("Lease"):
         words, step = "has a lease that somebody else holds", "wait until it ends, or break it in the portal"
     if code in DAMAGED:
         words, step = "arrived damaged at the service", "copy it again"
     if code == _UNKNOWN:
         words, step = "was not done: the service lacks something that was asked for", "for checksums: --check md5"
-    if code == "ContainerBeingDeleted":
-        step = "wait half a minute, then make the container again"
     return StorageError(f"{place} {words}", cause=f"the service answered {status} {code}", next_step=step, **facts)
 
 
 def silent(error: BaseException, account: Account) -> StorageError:
-    """The error for an endpoint with which no request could be made, after the last try."""
+    """The error for an endpoint with which no request could be made to its end, after the last try."""
+    import ssl
+
+    words, step = "does not answer", check_address(account)
+    # Somebody was there, and left.
+    if isinstance(error, (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, ssl.SSLEOFError)):
+        words, step = "breaks off its answers", "try again later; if it stays so, ask who runs the network or a proxy"
     return StorageError(
-        f"{account.endpoint} does not answer",
-        cause=without_secrets(str(error)) or type(error).__name__,
-        next_step=check_address(account),
+        f"{account.endpoint} {words}",
+        cause=" ".join(str(error).split()) or type(error).__name__,
+        next_step=step,
         endpoint=account.endpoint,
     )
 
@@ -161,6 +192,13 @@ def container_of(place: str, account: Account) -> str:
     """The container of the URI `place`, as a URI."""
     above = _above(place, account)
     return above + place[len(above) :].partition("/")[0]
+
+
+def _as_arguments(place: str, account: Account) -> str:
+    above = _above(place, account)
+    container, _, name = place[len(above) :].partition("/")
+    name = name if above == "az://" else unquote(name)
+    return f"--account-name {account.name} --container-name {container} --name {shlex.quote(name)}"
 
 
 def _above(place: str, account: Account) -> str:
