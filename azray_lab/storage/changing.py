@@ -1,15 +1,18 @@
-"""Removing and copying blobs as fsspec has it, done by the engine; and fsspec's own ways where adlfs's do less."""
+"""Removing and copying blobs as fsspec has it, done by the engine."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from adlfs import AzureBlobFileSystem
-from fsspec.asyn import AsyncFileSystem, sync_wrapper
+from fsspec.asyn import sync_wrapper
+
+from azray_lab.storage.looking import is_marker
 
 if TYPE_CHECKING:
     from azray_lab.storage.engine import Engine
@@ -20,6 +23,7 @@ class Changing:
 
     version_aware: bool
     place: Callable[[str], tuple[Engine, str, str]]
+    blob_at: Callable[[str], tuple[Engine, str, str]]
     look: Callable[[str], dict[str, Any]]
     aside: Any
     invalidate_cache: Any
@@ -43,14 +47,35 @@ class Changing:
                 raise IsADirectoryError(errno.EISDIR, "it is a container with blobs; recursive=True removes it", path)
             engine.delete_container(container)
             return
-        names = [entry.stored for entry in engine.list(container, f"{name}/")] if recursive else []
+        folder = name.rstrip("/")
+        names = [entry.stored for entry in engine.list(container, f"{folder}/")] if recursive else []
         # Longer names first, so that a folder of a hierarchical account is empty when it is its turn.
         for depth in sorted({one.count("/") for one in names}, reverse=True):
             engine.delete_many((container, one) for one in names if one.count("/") == depth)
+        if recursive and name != folder and (marker := engine.stat(container, folder)) and is_marker(marker):
+            engine.delete(container, folder)
         if not engine.delete(container, name) and not names:
             found = self.look(path)  # FileNotFoundError
             if not recursive and found["type"] == "directory":
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+
+    async def _rmdir(self, path: str, *_: Any, **__: Any) -> None:
+        await self.aside(self._remove_empty, self._strip_protocol(path).rstrip("/"))
+        self.invalidate_cache()
+
+    def _remove_empty(self, path: str) -> None:
+        """Removes an empty container, or the blob that stands for an empty folder; OSError when something is in it."""
+        engine, container, name = self.place(path)
+        prefix = f"{name}/" if name else ""
+        if not container or any(one.name != prefix or one.size for one in engine.list(container, prefix)):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+        if not name:
+            engine.delete_container(container)
+            return
+        with contextlib.suppress(FileNotFoundError):  # without a blob in it there is no folder, and nothing to do
+            if self.look(path)["type"] == "file":
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+            engine.delete_many([(container, prefix), (container, name)])
 
     async def _rm_file(self, path: str, **options: Any) -> None:
         if self.elsewhere(options):
@@ -71,12 +96,7 @@ class Changing:
         engine, *place = self.place(source)
         if not place[1]:
             raise FileNotFoundError(errno.ENOENT, "it is a container", source)
-        engine.copy((place[0], place[1]), self.place(target)[1:])
-
-    # adlfs has these in its own way, of which some do less than fsspec's.
-    _walk = AsyncFileSystem._walk  # noqa: SLF001 - the methods that fsspec has its file systems override
-    walk = AsyncFileSystem.walk
-    _glob = AsyncFileSystem._glob  # noqa: SLF001 - the same
+        engine.copy((place[0], place[1]), self.blob_at(target)[1:])
 
     async def _expand_path(
         self, path: Any, recursive: bool = False, maxdepth: int | None = None, *_: Any, **options: Any,  # noqa: FBT001, FBT002 - fsspec's
@@ -89,4 +109,5 @@ class Changing:
 
     expand_path = sync_wrapper(_expand_path)
     rm = sync_wrapper(_rm)
+    rmdir = sync_wrapper(_rmdir)
     cp_file = sync_wrapper(_cp_file)

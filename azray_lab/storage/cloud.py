@@ -19,13 +19,16 @@ from azray_lab.storage.routes import Route
 class AzureFileSystem:
     """Files in Blob storage by URI (`abfss://`, `azure://` or any other spelling), in four static methods.
 
-    All raise CredentialError and StorageError; what is missing is no error, as in Ray LLM's other file systems.
+    All raise CredentialError and StorageError. What is missing is none of `get_file` and `list_subfolders`, as in Ray
+    LLM's other file systems, and BlobNotFoundError where it was to be copied.
     """
 
     @staticmethod
     def get_file(object_uri: str, decode_as_utf_8: bool = True) -> str | bytes | None:  # noqa: FBT001, FBT002 - Ray's
-        """The blob as text (or bytes, without `decode_as_utf_8`); None when there is none."""
+        """The blob as text (or bytes, without `decode_as_utf_8`); None when there is none, as for a container."""
         uri = BlobUri.parse(object_uri)
+        if not uri.path:
+            return None
         try:
             data = engine_for(uri).get_bytes(uri.container, uri.path)
         except errors.BlobNotFoundError:
@@ -51,15 +54,16 @@ class AzureFileSystem:
         substrings_to_include: list[str] | None = None,
         suffixes_to_exclude: list[str] | None = None,
     ) -> None:
-        """Copies what is below `bucket_uri` into the folder `path`, which is made.
+        """Copies what is below `bucket_uri` into the folder `path`, which is made; BlobNotFoundError for nothing.
 
         `substrings_to_include`: only blobs whose names, relative to `bucket_uri`, have one of these in them;
         `suffixes_to_exclude`: none that ends with one of these.
         """
         route = Route.parse(bucket_uri, Path(path), recursive=True)
-        Path(path).mkdir(parents=True, exist_ok=True)
         chosen = _Chosen(substrings_to_include or [], suffixes_to_exclude or [])
         _run(route, f"download {route.source}", chosen)
+        # Made by the first file; here where none was chosen.
+        Path(path).mkdir(parents=True, exist_ok=True)
 
     @staticmethod
     def upload_files(local_path: str, bucket_uri: str) -> None:

@@ -21,19 +21,19 @@ from adlfs import AzureBlobFileSystem
 from fsspec.asyn import get_loop, sync, sync_wrapper
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from azray_lab.errors import UsageError
+from azray_lab.errors import StorageError, UsageError
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.changing import Changing
 from azray_lab.storage.clients import async_service
 from azray_lab.storage.credentials import Account, Credentials, signatures
 from azray_lab.storage.credentials import credentials as credentials_of
-from azray_lab.storage.credentials.modes import AUTH_MODE, IDENTITIES
 from azray_lab.storage.engine import Engine, engine_for
 from azray_lab.storage.looking import Looking, as_files
-from azray_lab.storage.opening import BlobFile
-from azray_lab.storage.paths import own_path, parse
+from azray_lab.storage.opening import BlobFile, Opening
+from azray_lab.storage.paths import account_in, own_path
 from azray_lab.storage.places import FileToBlob
 from azray_lab.storage.sending import send_file
+from azray_lab.storage.travelling import ADLFS, Travelling, variables
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -42,16 +42,6 @@ T = TypeVar("T")
 PROTOCOLS = ("azray", "az", "abfs", "abfss")
 # Requests of one call; the engine bounds the bytes under way.
 _AT_ONCE = 64
-# adlfs's names for credentials, and ours.
-_ADLFS = {
-    "account_name": "account",
-    "account_key": "account_key",
-    "connection_string": "connection_string",
-    "sas_token": "sas",
-    "tenant_id": "tenant",
-    "client_id": "client_id",
-    "client_secret": "client_secret",
-}
 
 
 def filesystem(
@@ -74,7 +64,7 @@ def filesystem(
     if credentials is not None:
         environ = credentials.export()
     account = Account.of(BlobUri.parse(uri or "az://"), environ)
-    given = Credentials(_variables(account))
+    given = Credentials(variables(account))
     return BlobFileSystem(account.endpoint, credentials=given, **{"use_listings_cache": False, **options})
 
 
@@ -88,7 +78,7 @@ def take_over(*protocols: str) -> None:
         fsspec.register_implementation(protocol, BlobFileSystem, clobber=True)
 
 
-class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
+class BlobFileSystem(Travelling, Opening, Changing, Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
     """adlfs for one account. Its arguments are plain, so that fsspec can tell instances apart and pickle them.
 
     `endpoint` is the account's address, None: that of the environment. Credentials are given as `credentials`, or by
@@ -102,9 +92,11 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
     def __init__(
         self, endpoint: str | None = None, *, credentials: Credentials | None = None, anon: bool = False, **options: Any
     ) -> None:
-        named = {ours: options.pop(name) for name, ours in _ADLFS.items() if options.get(name)}
+        named = {ours: options.pop(name) for name, ours in ADLFS.items() if options.get(name)}
         if options.pop("credential", None) is not None:
             raise UsageError("credential= is not taken here", next_step="credentials=azray_lab.credentials(...)")
+        if host := options.pop("account_host", None):
+            endpoint = endpoint or f"https://{host}"
         if endpoint and named:
             named["account"] = endpoint
         if credentials is None and (named or anon):
@@ -120,15 +112,6 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         self.account_key = self.account.key or None
         # Paths of other accounts are refused by instances; the class cannot know.
         self.__dict__["_strip_protocol"] = functools.partial(own_path, self.account.endpoint)
-
-    def __reduce__(self) -> Any:
-        # An identity does not travel: the other process has its own. Keys and signatures do.
-        options = {**self.storage_options, "credentials": Credentials(_variables(self.account))}
-        if self.account.mode in IDENTITIES:
-            options.pop("credentials")
-        for name in _ADLFS:
-            options.pop(name, None)
-        return functools.partial(type(self), **options), (self.account.endpoint,)
 
     @property
     def loop(self) -> Any:
@@ -158,11 +141,7 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
     @staticmethod
     def _get_kwargs_from_urls(urlpath: str) -> dict[str, Any]:
         """The account that a URL names, for `fsspec.open("azray://container@account.dfs.core.windows.net/path")`."""
-        uri = parse(urlpath)
-        if uri.sas:
-            return {"endpoint": uri.endpoint, "sas_token": uri.sas}
-        out: dict[str, Any] = {"endpoint": uri.endpoint} if uri.endpoint else {}
-        return out | ({"anon": True} if uri.anonymous else {})
+        return account_in(urlpath)
 
     # The engine.
 
@@ -177,6 +156,13 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         container, name, _ = self.split_path(path)
         return self.engine(container), container, name
 
+    def blob_at(self, path: str) -> tuple[Engine, str, str]:
+        """The same for a path that must name a blob; IsADirectoryError for a container."""
+        engine, container, name = self.place(path)
+        if not name:
+            raise IsADirectoryError(errno.EISDIR, "it is a container", path)
+        return engine, container, name
+
     async def aside(self, work: Callable[..., T], path: Any, *arguments: Any) -> T:
         """Calls `work(path, ...)`, which waits for the engine, in a thread; errors about `path` are the system's."""
 
@@ -190,7 +176,7 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
 
     def read_range(self, path: str, start: int, end: int, etag: str = "") -> bytes:
         """The bytes [start, end) of a blob, of that version."""
-        engine, container, name = self.place(path)
+        engine, container, name = self.blob_at(path)
         with as_files(path):
             return engine.get_bytes(container, name, start, end, etag)
 
@@ -201,7 +187,7 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         return await self.aside(self._cat, self._strip_protocol(path), start, end)
 
     def _cat(self, path: str, start: int | None, end: int | None) -> bytes:
-        engine, container, name = self.place(path)
+        engine, container, name = self.blob_at(path)
         if (start or 0) < 0 or (end or 0) < 0:  # from the end, as slices do
             found = engine.stat(container, name)
             if found is None:
@@ -237,10 +223,17 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         if self.elsewhere(options) or not isinstance(lpath, (str, os.PathLike)):
             await super()._get_file(rpath, lpath, callback=callback, **options)
         else:
-            await self.aside(self._download, self._strip_protocol(rpath), Path(lpath), callback)
+            await self.aside(self._download, self._strip_protocol(rpath), os.fspath(lpath), callback)
 
-    def _download(self, path: str, target: Path, callback: Any) -> None:
+    def _download(self, path: str, to: str, callback: Any) -> None:
         engine, container, name = self.place(path)
+        if name.endswith("/") and to.endswith("/") and self.look(path)["type"] == "file":
+            raise StorageError(
+                f"the blob {name!r} cannot be a local file",
+                cause="its name ends with a slash",
+                next_step="give it another name: fs.get_file(path, 'name')",
+            )
+        target = Path(to)
         if target.is_dir():  # `get` gives folders, too, and has made those of the files
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -267,7 +260,7 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
         return None
 
     def _upload(self, path: str, value: Any, overwrite: bool) -> None:  # noqa: FBT001 - a thread's arguments
-        engine, container, name = self.place(path)
+        engine, container, name = self.blob_at(path)
         engine.put(container, name, value, overwrite=overwrite)
 
     async def _pipe(self, *paths: Any, batch_size: int | None = None, **options: Any) -> Any:
@@ -287,7 +280,7 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
 
     def _upload_file(self, path: str, source: Path, overwrite: bool, callback: Any) -> None:  # noqa: FBT001 - the same
         source.stat()  # FileNotFoundError, which libraries wait for
-        engine, *place = self.place(path)
+        engine, *place = self.blob_at(path)
         item = FileToBlob(engine, source, (place[0], place[1]), check=False, overwrite=overwrite)
         (callback or DEFAULT_CALLBACK).set_size(item.size)
         send_file(item)
@@ -296,15 +289,6 @@ class BlobFileSystem(Changing, Looking, AzureBlobFileSystem):  # type: ignore[mi
     async def _put(self, *paths: Any, batch_size: int | None = None, **options: Any) -> Any:
         options.pop("max_concurrency", None)
         return await super(AzureBlobFileSystem, self)._put(*paths, batch_size=batch_size or _AT_ONCE, **options)
-
-    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
-        own = {"autocommit", "cache_type", "cache_options", "size"}
-        if mode == "ab" or self.elsewhere({name: value for name, value in options.items() if name not in own}):
-            return super()._open(path, mode, block_size, **options)
-        if mode == "xb" and self.exists(path):  # the service looks again when it is closed
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
-        options = {name: value for name, value in options.items() if name in own}
-        return BlobFile(self, path, mode, block_size, **{"cache_type": self.default_cache_type, **options})
 
     # adlfs has these as its own methods, not as fsspec's.
     get_file = sync_wrapper(_get_file)
@@ -325,10 +309,3 @@ async def _together(calls: list[Any], on_error: str) -> list[Any]:
 def _pool(_pid: int) -> ThreadPoolExecutor:
     # By process: a forked child has none of the threads.
     return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="azray-fsspec")
-
-
-def _variables(account: Account) -> dict[str, str]:
-    variables = account.environment()
-    if not account.chosen:  # so that a public container can still be read without
-        del variables[AUTH_MODE]
-    return variables
