@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import StorageError, UsageError
 from azray_lab.storage.engine.checksums import MD5, Check, chosen, md5_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 # "Put Block": at most 50,000 blocks in a blob.
 _MAX_BLOCKS = 50_000
+_LARGE = MiB
 
 
 class Item:
@@ -135,15 +137,25 @@ class FileToBlob(Item):
 
     def move(self, offset: int, length: int) -> None:
         """Sends a part: the whole blob when it is small, else a block that nobody sees yet."""
-        with local(self._path, "read"):
-            data = os.pread(self._file, length, offset)
-        if len(data) != length:
-            raise _changed(self._path)
+        data = self._part(offset, length)
         if self.single:
             self._unchanged()
             self.written = self._engine.put(*self._place, data, check=self._check, overwrite=self._overwrite)
         else:
             self._parts().write(offset, data)
+
+    def _part(self, offset: int, length: int) -> Any:
+        with local(self._path, "read"):
+            if length < _LARGE:
+                data: Any = os.pread(self._file, length, offset)
+                read = len(data)
+            else:
+                # Memory of its own, which goes back to the system: malloc keeps such pieces, one or two in each thread.
+                data = mmap.mmap(-1, length)
+                read = os.preadv(self._file, [data], offset)
+        if read != length:
+            raise _changed(self._path)
+        return data
 
     def _parts(self) -> Upload:
         with self._lock:

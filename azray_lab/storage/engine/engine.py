@@ -159,7 +159,7 @@ class Engine:
         """The blob as the file `path`, which appears when it is complete; None, and no file, when there is none.
 
         The first request brings the first 4 MiB, and its head size and version; then the rest is asked for in ranges,
-        28 at a time.
+        20 at a time.
         `check` is `md5` (or True) or `crc64`: each range as it comes, and then what lies on the disk; MD5 also compares
         the whole with the one that is kept with the blob, if there is one. `durable`: waits for the disk.
         """

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Measured at 10 ms of latency: 64 small blobs, or 28 ranges of 4 MiB, fill a fast line; more gains nothing. obstore
+# Measured at 10 ms of latency: 64 small blobs, or 16 ranges of 4 MiB, fill a fast line; more gains nothing. obstore
 # may hold the bytes of a range twice, so a transfer stays below 256 MiB with Python itself.
 FLIGHTS = 64
-BYTES_IN_FLIGHT = 112 * MiB
+BYTES_IN_FLIGHT = 80 * MiB
 # Where requests are over sooner than this (seconds), so many threads have all the work; more would only wait for
 # Python's lock, which costs twice the CPU.
 _SOON = 0.005
