@@ -1,4 +1,4 @@
-"""Removing and copying blobs as fsspec has it, done by the engine."""
+"""Making, removing and copying as fsspec has it, done by the engine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from adlfs import AzureBlobFileSystem
 from fsspec.asyn import sync_wrapper
 
+from azray_lab.errors import BlobNotFoundError, CredentialError
+from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.looking import is_marker
 
 if TYPE_CHECKING:
@@ -33,6 +35,27 @@ class Changing:
     def elsewhere(self, options: Mapping[str, Any]) -> bool:
         """Whether a call has options that only adlfs knows."""
         return bool(self.version_aware or {name for name, value in options.items() if value is not None})
+
+    async def _mkdir(self, path: str, create_parents: bool = True, *_: Any, **options: Any) -> None:  # noqa: FBT001, FBT002 - fsspec's
+        exist_ok = options.get("exist_ok", True)
+        await self.aside(self._make, self._strip_protocol(path).rstrip("/"), create_parents, exist_ok)
+        self.invalidate_cache()
+
+    def _make(self, path: str, create_parents: bool, exist_ok: bool) -> None:  # noqa: FBT001 - a thread's arguments
+        """Makes the container of `path`, if need be; folders need no making."""
+        engine, container, name = self.place(path)
+        BlobUri(container)
+        made = False
+        try:
+            made = bool(container) and (create_parents or not name) and engine.create_container(container)
+        except CredentialError:
+            # Who may do all in a container may not make any; where it can be listed, it is there.
+            if not name:
+                next(engine.list(container), None)
+        if not made and not exist_ok:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        if not create_parents and name:
+            next(engine.list(container), None)  # FileNotFoundError
 
     async def _rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:  # noqa: FBT001, FBT002 - fsspec's
         given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
@@ -96,7 +119,12 @@ class Changing:
         engine, *place = self.place(source)
         if not place[1]:
             raise FileNotFoundError(errno.ENOENT, "it is a container", source)
-        engine.copy((place[0], place[1]), self.blob_at(target)[1:])
+        try:
+            engine.copy((place[0], place[1]), self.blob_at(target)[1:])
+        except BlobNotFoundError:
+            # A folder is copied by what is in it; `mv` asks for each folder, too.
+            if self.look(source)["type"] != "directory":
+                raise
 
     async def _expand_path(
         self, path: Any, recursive: bool = False, maxdepth: int | None = None, *_: Any, **options: Any,  # noqa: FBT001, FBT002 - fsspec's
@@ -108,6 +136,7 @@ class Changing:
         return found
 
     expand_path = sync_wrapper(_expand_path)
+    mkdir = sync_wrapper(_mkdir)
     rm = sync_wrapper(_rm)
     rmdir = sync_wrapper(_rmdir)
     cp_file = sync_wrapper(_cp_file)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import zipfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
+from azure.storage.blob import generate_container_sas
 
-from azray_lab.errors import StorageError, UsageError
+from azray_lab.errors import CredentialError, StorageError, UsageError
 from azray_lab.storage.filesystem import BlobFileSystem, filesystem
 from azray_lab.testing.blob_server import run_blob_server
 
@@ -183,7 +185,45 @@ def test_a_container_is_no_file(files: AbstractFileSystem):
             call()
 
 
-# Folders that are removed.
+# Folders that are made, moved and removed.
+
+
+def test_folders_are_made_by_their_containers(files: AbstractFileSystem, azurite: Azurite):
+    """A container is made once; a folder in it needs none of its own; names and what is there are told."""
+    for path in ("made/some/folder", "made", "az://made/other"):
+        files.mkdir(path)
+    assert files.isdir("made")
+    files.makedir("made/again", exist_ok=True)
+    with pytest.raises(FileExistsError):
+        files.makedir("made", exist_ok=False)
+    with pytest.raises(FileNotFoundError):
+        files.mkdir("unmade/folder", create_parents=False)
+    files.mkdir("unmade", create_parents=False)
+    with pytest.raises(UsageError, match="Bad_Name"):
+        files.mkdir("Bad_Name")
+    del azurite
+
+
+def test_who_may_make_no_container(azurite: Azurite):
+    """A signature for one container: folders in it are no matter, others are refused, with what mends it."""
+    azurite.container("data")
+    expiry = datetime.now(timezone.utc) + timedelta(hours=1)
+    sas = generate_container_sas(azurite.account, "data", account_key=azurite.key, permission="racwdl", expiry=expiry)
+    files = filesystem(f"{azurite.blob_endpoint}/data?{sas}")
+    for path in ("data/folder", "data"):
+        files.mkdir(path)
+    with pytest.raises(CredentialError):
+        files.mkdir("elsewhere")
+
+
+def test_folders_are_moved(files: AbstractFileSystem):
+    """With all that is in them; a folder without more is no file to copy."""
+    files.pipe({"data/mv/a": b"1", "data/mv/deep/b": b"2"})
+    files.mv("data/mv", "data/moved", recursive=True)
+    assert not files.exists("data/mv")
+    assert files.cat("data/moved", recursive=True) == {"data/moved/a": b"1", "data/moved/deep/b": b"2"}
+    with pytest.raises(FileNotFoundError):
+        files.mv("data/none", "data/other", recursive=True)
 
 
 def test_only_what_is_empty_is_removed_by_rmdir(files: AbstractFileSystem, azurite: Azurite):
