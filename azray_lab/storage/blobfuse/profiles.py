@@ -56,7 +56,17 @@ def on_disk(wish: Wish) -> bool:
     So for all that is written: a file that is open for writing keeps its blocks, and a pool that several such files
     have used up fails with EIO after five seconds (block_cache, 2.5.6).
     """
-    return wish.small or wish.profile in {"checkpoints", "shared"}
+    return wish.small or changing(wish)
+
+
+def changing(wish: Wish) -> bool:
+    """Whether others write there while it is mounted: then each opening of a file gives what is in Blob by then.
+
+    So nothing is remembered. Measured with 2.5.6: the file cache gives the same bytes for as long as a file is opened
+    again and again; a size that the cache of attributes remembers cuts the blob by which another writer has replaced
+    the first, or fills it up with zeros; with `refresh-sec` a reader replaces what a writer has not yet closed.
+    """
+    return wish.profile in {"checkpoints", "shared"}
 
 
 def settings(wish: Wish, capacity: Capacity, cache: str) -> list[Setting]:
@@ -91,15 +101,16 @@ def _top(wish: Wish) -> list[Setting]:
         out.append(Setting("read-only", value=True, reason="what is only read cannot be overwritten by mistake"))
     if wish.allow_other:
         out.append(Setting("allow-other", value=True, reason="other users of this machine asked to be let in"))
-    if wish.profile in {"checkpoints", "shared"}:
-        why = "a blob that another machine replaces is seen; the kernel's cache would keep the old bytes for ever"
+    if changing(wish):
+        why = "others write here, too; the kernel would keep the old bytes for ever"
         out.append(Setting("disable-kernel-cache", value=True, reason=why))
     return out
 
 
 def _kernel(wish: Wish) -> list[Setting]:
-    changes = wish.profile in {"checkpoints", "shared"}
-    seconds, why = (5, "others write here, too") if changes else (7200, "the data does not change while it is read")
+    changes = changing(wish)
+    fresh = "the size of a file that another writer has replaced is seen at once"
+    seconds, why = (0, fresh) if changes else (7200, "the data does not change while it is read")
     absent = "a file that another machine is about to write is found as soon as it is there"
     return [
         Setting("libfuse.attribute-expiration-sec", seconds, why),
@@ -150,20 +161,26 @@ def _file_cache(capacity: Capacity, cache: str, wish: Wish) -> list[Setting]:
         "checkpoints": "whole files on disk: many files may be written at once, in any order",
         "shared": "whole files on disk, so that every program's way of writing works",
     }.get(wish.profile, "whole files on disk: blocks in memory took gigabytes for a few hundred small files")
+    seconds, stays = 7200, "how long a file stays that nobody has open"
+    if changing(wish):
+        seconds, stays = (
+            0,
+            "each opening fetches what is in Blob then; while a program has it open, all see that",
+        )
     return [
         Setting("file_cache.path", cache, why),
         Setting("file_cache.max-size-mb", max(room, 64), "a fifth of the free disk, at most 64 GiB; default: 80 %"),
-        Setting("file_cache.timeout-sec", 7200 if wish.small else 120, "how long a file stays that nobody has open"),
+        Setting("file_cache.timeout-sec", seconds, stays),
         Setting("file_cache.cleanup-on-start", value=True, reason="after a crash the folder is not empty, which fails"),
         Setting("file_cache.sync-to-flush", value=True, reason="fsync means that it is in Blob, not only on this disk"),
     ]
 
 
 def _attributes(wish: Wish) -> list[Setting]:
-    changes = wish.profile in {"checkpoints", "shared"}
-    why = "others write here, too" if changes else "sizes and times do not change while it is read"
+    cut = "a file that another writer replaced would come cut at its old size; costs requests for each name of `ls -l`"
+    seconds, why = (0, cut) if changing(wish) else (7200, "sizes and times do not change while it is read")
     return [
-        Setting("attr_cache.timeout-sec", 5 if changes else 7200, why),
+        Setting("attr_cache.timeout-sec", seconds, why),
         Setting("attr_cache.max-size-mb", 48, "about 100,000 names; the default takes a part of the machine's memory"),
     ]
 

@@ -76,14 +76,15 @@ def test_many_small_files_never_lie_in_blocks():
     assert "block_cache" in profiles.components(Wish("dataset"))
 
 
-def test_where_others_write_nothing_old_is_shown():
-    """The kernel's cache would show the old bytes of a blob that another node replaced."""
+def test_where_others_write_no_cache_remembers_bytes_or_sizes():
+    """Neither the kernel nor blobfuse2 keeps what another node may replace, and none is refreshed under a writer."""
     changing: tuple[profiles.Profile, ...] = ("checkpoints", "shared")
     for profile in changing:
         values = _values(Wish(profile))
         assert values["disable-kernel-cache"] is True
         assert values["libfuse.negative-entry-expiration-sec"] == 0
-        assert int(str(values["attr_cache.timeout-sec"])) <= 5
+        assert values["attr_cache.timeout-sec"] == values["file_cache.timeout-sec"] == 0
+        assert "file_cache.refresh-sec" not in values
     assert "disable-kernel-cache" not in _values(Wish("dataset"))
     assert "disable-kernel-cache" not in _values(Wish("models"))
 
