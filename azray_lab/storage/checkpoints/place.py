@@ -116,7 +116,7 @@ class Checkpoints:
             own = Waiting.make(self._scratch, About(self.uri, self._files.account.endpoint, name))
             try:
                 yield own.files
-                found = _whole(own.files, name)
+                found = _whole(own.files, name, level=4)
                 own.note(folders.READY, plain(name, facts))
             except BaseException:
                 own.remove()
@@ -131,7 +131,7 @@ class Checkpoints:
         own = folders.left(Path(folder))
         if own is None:
             with self.saving(name, **facts) as copied:
-                _copy(_whole(Path(folder), name), copied)
+                _copy(_whole(Path(folder), name, level=3), copied)
             return
         target, found = new_folder(name), contents(own.files)
         own.note(folders.READY, {**own.about.facts, **plain(name, facts)}, name)
@@ -171,7 +171,8 @@ class Checkpoints:
             own.leave()
             what = f"the checkpoint {own.about.name!r} was not uploaded; its files are in {own.files}"
             raise retold(error, what, own.next_step, folder=str(own.files)) from error
-        own.note(folders.DONE)
+        with contextlib.suppress(OSError):  # a full disk: it is removed at once, and only a kill in between is seen
+            own.note(folders.DONE)
         own.remove()
         try:
             persistently(lambda: self._shelf.prune(before, saved, self.keep))
@@ -235,12 +236,14 @@ def checkpoints(uri: str | BlobUri = "az://", **options: Any) -> Checkpoints:
     return Checkpoints(uri, **options)
 
 
-def _whole(folder: Path, name: str) -> Contents:
-    """What is in `folder`; a warning names what cannot be kept."""
+def _whole(folder: Path, name: str, *, level: int) -> Contents:
+    """What is in `folder`; a warning, of the caller `level` calls above, names what cannot be kept."""
     found = contents(folder)
     if found.left_out:
         left_out = f"{', '.join(found.left_out)} of the checkpoint {name!r}"
-        warnings.warn(f"{left_out} was not saved: no file, or a link that leads to none", RuntimeWarning, stacklevel=5)
+        warnings.warn(
+            f"{left_out} was not saved: no file, or a link that leads to none", RuntimeWarning, stacklevel=level
+        )
     return found
 
 
