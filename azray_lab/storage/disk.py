@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,10 @@ from azray_lab.errors import StorageError
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
     from azray_lab.spec.uri import BlobUri
+
+
+# What a copy calls a file on its way (see `Landing`); after a kill it stays.
+_UNFINISHED = re.compile(r"\..*\.[0-9a-f]{8}\.part")
 
 
 class Names:
@@ -63,7 +68,8 @@ def folds_case(folder: Path) -> bool:
 def files_in(folder: Path, left_out: list[str]) -> Iterator[Path]:
     """The regular files below `folder`, by name; the names of other things are added to `left_out`.
 
-    Those are links to folders, which are not followed, broken links and special files, relative to `folder`.
+    Those are links to folders, which are not followed, broken links, special files and what a copy that was killed has
+    left, relative to `folder`.
     """
     for here, folders, names in os.walk(folder, onerror=_unreadable):
         folders.sort()
@@ -71,7 +77,7 @@ def files_in(folder: Path, left_out: list[str]) -> Iterator[Path]:
         left_out += [path.relative_to(folder).as_posix() for path in links]
         for name in sorted(names):
             path = Path(here) / name
-            if path.is_file():
+            if path.is_file() and not _UNFINISHED.fullmatch(name):
                 yield path
             else:
                 left_out.append(path.relative_to(folder).as_posix())
@@ -80,7 +86,7 @@ def files_in(folder: Path, left_out: list[str]) -> Iterator[Path]:
 def tell_left_out(left_out: Sequence[str], operation: Operation[Any]) -> None:
     """A note that says how many things `files_in` left out, if any."""
     if left_out:
-        words = f"left out {len(left_out)} links to folders, broken links and special files"
+        words = f"left out {len(left_out)} links to folders, broken links, special files and unfinished copies"
         operation.note(words, left_out=len(left_out))
 
 

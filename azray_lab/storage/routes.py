@@ -130,6 +130,12 @@ class _Items:
     def _upload(self, path: Path, target: Path | BlobUri) -> Item:
         if self._to is None or isinstance(target, Path):  # two local paths: `Route.parse` refuses them
             raise UsageError(f"{target} is no Blob URI")
+        if "\\" in target.path:
+            raise UsageError(
+                f"{path} cannot be the blob {target.path!r}",
+                cause="the service takes a backslash in a name for a slash",
+                next_step="rename it, or name a destination without a backslash",
+            )
         return FileToBlob(self._to, path, (target.container, target.path), check=self._route.check)
 
     def _from_blobs(self, engine: Engine, source: BlobUri) -> Iterator[Item]:

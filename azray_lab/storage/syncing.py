@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from azray_lab.operation import Operation
     from azray_lab.storage.engine.checksums import Check
     from azray_lab.storage.places import Item
-
-# File systems and HTTP round times differently.
-_SAME_SECONDS = 2.0
 
 
 class _Known(NamedTuple):
@@ -77,25 +74,26 @@ class Sync:
         """What it would do, as plain values; what it would tell beside is noted."""
         items, _, doomed = self._compare(operation, Stop())
         yield from map(as_action, items)
-        for name in doomed:
-            yield {"action": "remove", "source": "", "target": str(self.route.destination / name), "size": 0}
+        for name, size in doomed.items():
+            yield {"action": "remove", "source": "", "target": str(self.route.destination / name), "size": size}
 
-    def _compare(self, operation: Operation[Any], stop: Stop) -> tuple[list[Item], int, list[str]]:
-        """The files to copy, how many the source has, and the names of those to remove from the other side."""
+    def _compare(self, operation: Operation[Any], stop: Stop) -> tuple[list[Item], int, dict[str, int]]:
+        """The files to copy, how many the source has, and names and sizes of those to remove from the other side."""
         self._refuse_itself(stop)
         left_out: list[str] = []
         there = dict(self._known(self.route.destination, operation, stop, []))
         here = dict(self._known(self.route.source, operation, stop, left_out))
         if not here:
             self._refuse_nothing(stop)
-        changed = {name for name, known in here.items() if _differs(known, there.get(name))}
+        service = isinstance(self.route.source, BlobUri) and isinstance(self.route.destination, BlobUri)
+        changed = {name for name, known in here.items() if _differs(known, there.get(name), service=service)}
         items = list(self.route.items(operation, stop, only=changed)) if changed else []
         if not changed:
             tell_left_out(left_out, operation)
         kept = set(left_out)
         # What was not looked at may well be there: it is not removed.
-        doomed = (name for name in sorted(there.keys() - here.keys()) if kept.isdisjoint(_with_folders(name)))
-        return items, len(here), list(doomed) if self.delete else []
+        extra = sorted(there.keys() - here.keys()) if self.delete else []
+        return items, len(here), {name: there[name].size for name in extra if kept.isdisjoint(_with_folders(name))}
 
     def _refuse_itself(self, stop: Stop) -> None:
         """UsageError when one end lies in the other and would be copied again or, with `delete`, be removed."""
@@ -137,7 +135,7 @@ class Sync:
             modified = entry.modified
             yield entry.name[len(prefix) :], _Known(entry.size, modified.timestamp() if modified else 0.0)
 
-    def _remove(self, operation: Operation[Any], stop: Stop, names: list[str]) -> int:
+    def _remove(self, operation: Operation[Any], stop: Stop, names: Collection[str]) -> int:
         if not names:
             return 0
         tally, remove = Tally(), self._remover(stop)
@@ -184,7 +182,12 @@ def _unlinked(path: Path) -> bool:
     return True
 
 
-def _differs(source: _Known, destination: _Known | None) -> bool:
+def _differs(source: _Known, destination: _Known | None, *, service: bool) -> bool:
+    """Whether it has to be copied. `service`: both are blobs.
+
+    A blob's time is when it came, cut to a second, and a file that was brought has its blob's. So a file of a later
+    time may have been written after it was sent, however little later, and a blob of the same time after it was copied.
+    """
     if destination is None or source.size != destination.size:
         return True
-    return source.modified > destination.modified + _SAME_SECONDS
+    return source.modified > destination.modified or (service and source.modified == destination.modified)

@@ -36,6 +36,7 @@ def _tree(folder: Path, **files: str) -> Path:
         path = folder / name.replace("__", "/").replace("_dot_", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        os.utime(path, (time.time() - 60, time.time() - 60))  # what is of the second of a sync is copied again
     return folder
 
 
@@ -97,7 +98,7 @@ def test_a_sync_copies_what_differs(tmp_path: Path):
     first = blob.sync(here, "az://data/sync").run()
     assert (first.copied, first.unchanged, first.bytes) == (2, 0, 3)
     assert blob.sync(here, "az://data/sync").run().copied == 0
-    (here / "a").write_text("333")
+    _tree(here, a="333")
     assert [one["target"] for one in blob.planned_sync(here, "az://data/sync").to_dict()] == ["az://data/sync/a"]
     assert blob.sync(here, "az://data/sync").run().copied == 1
     os.utime(here / "sub" / "b", (time.time() + 60, time.time() + 60))
@@ -108,6 +109,35 @@ def test_a_sync_copies_what_differs(tmp_path: Path):
     assert (there / "a").read_text() == "333"
 
 
+def test_a_sync_sees_a_change_of_the_same_second(tmp_path: Path):
+    """Of the same size, right after it was sent; what came down is not sent back, and nothing is copied for ever."""
+    here, there = _tree(tmp_path / "here", a="aaa"), tmp_path / "there"
+    assert blob.sync(here, "az://data/second").run().copied == 1
+    (here / "a").write_text("bbb")
+    assert blob.sync(here, "az://data/second").run().copied == 1
+    assert blob.read("az://data/second/a") == b"bbb"
+    os.utime(here / "a", (time.time() - 60, time.time() - 60))
+    assert blob.sync(here, "az://data/second").run().copied == 0
+    blob.sync("az://data/second", there).run()
+    assert blob.sync(there, "az://data/second").run().copied == 0
+    assert blob.sync("az://data/second", there).run().copied == 0
+
+
+def test_a_sync_of_blobs_sees_a_change_of_the_same_second():
+    """A blob that is written again in the second in which it was copied is copied again."""
+    engine = engine_for(BlobUri.parse("az://data"))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        engine.put("data", "one/a", b"aaa")
+        blob.sync("az://data/one", "az://data/two").run()
+        engine.put("data", "one/a", b"bbb")
+        both = [engine.stat("data", name) for name in ("one/a", "two/a")]
+        if len({one.changed for one in both if one is not None}) == 1:
+            break
+    assert blob.sync("az://data/one", "az://data/two").run().copied == 1
+    assert engine.get_bytes("data", "two/a") == b"bbb"
+
+
 def test_a_sync_removes_only_when_told(tmp_path: Path):
     """`delete` removes what the source lacks, on either side, and `planned_sync` only says so."""
     here = _tree(tmp_path / "here", a="1", b="2")
@@ -115,7 +145,7 @@ def test_a_sync_removes_only_when_told(tmp_path: Path):
     (here / "b").unlink()
     assert blob.sync(here, "az://data/removing").run().removed == 0
     (planned,) = blob.planned_sync(here, "az://data/removing", delete=True).to_dict()
-    assert (planned["action"], planned["target"]) == ("remove", "az://data/removing/b")
+    assert planned == {"action": "remove", "source": "", "target": "az://data/removing/b", "size": 1}
     assert blob.sync(here, "az://data/removing", delete=True).run().removed == 1
     there = _tree(tmp_path / "there", a="1", c="3")
     assert blob.sync("az://data/removing", there, delete=True).run().removed == 1

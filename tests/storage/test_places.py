@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from azray_lab import blob
-from azray_lab.errors import BlobNotFoundError, UsageError
+from azray_lab.errors import BlobNotFoundError, StorageError, UsageError
 from azray_lab.operation import Operation
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.copying import run_copy
 from azray_lab.storage.engine import Engine, engine_for
+from azray_lab.storage.engine.landing import Landing
 from azray_lab.storage.routes import Route
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
@@ -190,3 +191,41 @@ def test_a_file_that_is_called_like_a_signature(engine: Engine, tmp_path: Path):
     assert "a?sig=2" in str(blob.list_blobs("az://data/odd"))
     assert blob.sync("az://data/odd", tmp_path / "back").run().copied == 1
     assert (tmp_path / "back" / "a?sig=2").read_text() == "1"
+
+
+def test_a_name_that_the_service_would_change_is_refused(engine: Engine, tmp_path: Path):
+    """It takes a backslash for a slash, so that another tree would be there: told before anything is sent."""
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "a").write_text("1")
+    (tmp_path / "odd" / "back\\s").write_text("1")
+    for ask in (
+        blob.copy(tmp_path / "odd", "az://data/odd", recursive=True),
+        blob.sync(tmp_path / "odd", "az://data/odd"),
+    ):
+        with pytest.raises(UsageError, match=r"back\\s cannot be the blob .*: the service takes a backslash"):
+            ask.run()
+    assert _names(engine, "odd") == []
+
+
+def test_what_a_killed_copy_has_left_is_not_sent(engine: Engine, tmp_path: Path):
+    """A file that `Landing` had begun, as it lies there after a kill, is left out and told."""
+    landing = Landing(tmp_path / "big")
+    landing.begin(1)
+    task = blob.sync(tmp_path, "az://data/killed")
+    assert task.run().copied == 0
+    assert [event.data["left_out"] for event in task.operation.events if event.kind == "note"] == [1]
+    assert _names(engine, "killed") == []
+    landing.discard()
+
+
+@pytest.mark.parametrize("file_where_a_folder_is_needed", [True, False])
+def test_what_is_in_the_way_is_told(file_where_a_folder_is_needed: bool, tmp_path: Path):
+    """A local file where blobs need a folder, and a folder where a blob needs a file."""
+    if file_where_a_folder_is_needed:
+        (tmp_path / "a").write_text("1")
+    else:
+        (tmp_path / "top.csv").mkdir()
+    with pytest.raises((StorageError, UsageError)) as caught:
+        blob.copy("az://data/w", tmp_path, recursive=True).run()
+    wanted = "remove what is in the way" if file_where_a_folder_is_needed else "name another destination"
+    assert wanted in caught.value.next_step

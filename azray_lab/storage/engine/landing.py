@@ -19,9 +19,13 @@ from azray_lab.storage.engine.model import MiB
 _SPARE = 16 * MiB
 _LARGE = 64 * MiB
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_IN_THE_WAY = (
+    "name another destination, or remove what is in the way: a file where a folder is needed, or a folder where a file "
+    "is; a blob and a folder of blobs that have the same name are copied one by one"
+)
 _STEPS = {
-    errno.ENOTDIR: "a blob and a folder of blobs have the same name: copy one of them alone, under another name",
-    errno.EISDIR: "a blob and a folder of blobs have the same name: copy one of them alone, under another name",
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EISDIR: _IN_THE_WAY,
     errno.ENOSPC: "free some space, or name a destination on another disk",
     errno.EDQUOT: "free some space: your quota is used up",
     errno.EFBIG: "name a destination on a file system that takes files of this size",
