@@ -15,16 +15,28 @@ import json
 import secrets
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from azray_lab.errors import AzRayError
+from azray_lab.errors import AzRayError, CredentialError
 from azray_lab.storage.credentials.reasons import RELAYED
 from azray_lab.workers.keeper import ask
 
 _MARGIN_SECONDS = 300.0
+
+
+class _Kept(NamedTuple):
+    """An answer, from when on it is renewed, and until when it holds (since 1970)."""
+
+    body: dict[str, Any]
+    renew: float
+    ends: float
+
+
+_NONE = _Kept({}, 0.0, 0.0)
 
 
 class Relay:
@@ -39,13 +51,15 @@ class Relay:
         self._ask = ask
         self._header = secrets.token_hex(16)
         self._lock = threading.Lock()
-        self._kept: dict[str, tuple[dict[str, Any], float]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._refused: dict[str, str] = {}
+        # Who asks for a resource's token; asking takes up to a minute and a half.
+        self._asking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def refused(self, token: str) -> None:
         """Forgets `token`; who asks next gets another one, if there is one."""
         with self._lock:
-            for resource in [one for one, (body, _) in self._kept.items() if body["access_token"] == token]:
+            for resource in [one for one, kept in self._kept.items() if kept.body["access_token"] == token]:
                 del self._kept[resource]
                 self._refused[resource] = token
 
@@ -62,28 +76,47 @@ class Relay:
 
     def answer(self, header: str, resource: str) -> tuple[HTTPStatus, dict[str, Any]]:
         """The status and body of one request."""
-        if not secrets.compare_digest(header, self._header):
+        if not secrets.compare_digest(header.encode(errors="replace"), self._header.encode()):
             return HTTPStatus.FORBIDDEN, {"statusCode": 403, "message": "wrong X-IDENTITY-HEADER"}
         if not resource:
             return HTTPStatus.BAD_REQUEST, {"statusCode": 400, "message": "no resource"}
         try:
             return HTTPStatus.OK, self._token(resource)
         except AzRayError as error:
-            # Not 5xx: libraries would try again for a minute.
-            told = RELAYED + json.dumps(error.to_dict())
-            return HTTPStatus.BAD_REQUEST, {"statusCode": 400, "message": told}
+            told: AzRayError = error
+        except Exception as error:  # noqa: BLE001 - Ray's, when the cluster goes: who asks waits for an answer
+            told = CredentialError("the cluster's keeper of credentials cannot be asked", cause=type(error).__name__)
+        # Not 5xx: libraries would try again for a minute.
+        return HTTPStatus.BAD_REQUEST, {"statusCode": 400, "message": RELAYED + json.dumps(told.to_dict())}
 
     def _token(self, resource: str) -> dict[str, Any]:
+        """A token's answer: the one that is kept, as long as it holds, also while another thread asks for the next."""
         with self._lock:
-            kept, renew = self._kept.get(resource, ({}, 0.0))
-            now = time.time()
-            if now < renew:
-                return kept
-            refused = self._refused.pop(resource, "")
-            token, ends = self._ask(self._sealed, f"{resource.removesuffix('/')}/.default", refused)
-            body = {"access_token": token, "expires_on": str(int(ends)), "resource": resource, "token_type": "Bearer"}
-            self._kept[resource] = (body, ends - min(_MARGIN_SECONDS, (ends - now) / 2))
-            return body
+            kept, asking = self._kept.get(resource, _NONE), self._asking[resource]
+        now = time.time()
+        if now < kept.renew or not asking.acquire(blocking=now >= kept.ends):
+            return kept.body
+        try:
+            return self._renewed(resource)
+        except AzRayError:
+            if time.time() >= kept.ends:
+                raise
+            return kept.body
+        finally:
+            asking.release()
+
+    def _renewed(self, resource: str) -> dict[str, Any]:
+        """The answer that another thread has got meanwhile, or a new one."""
+        now = time.time()
+        with self._lock:
+            kept, refused = self._kept.get(resource, _NONE), self._refused.pop(resource, "")
+        if now < kept.renew:
+            return kept.body
+        token, ends = self._ask(self._sealed, f"{resource.removesuffix('/')}/.default", refused)
+        body = {"access_token": token, "expires_on": str(int(ends)), "resource": resource, "token_type": "Bearer"}
+        with self._lock:
+            self._kept[resource] = _Kept(body, ends - min(_MARGIN_SECONDS, (ends - now) / 2), ends)
+        return body
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -8,11 +8,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ from azray_lab.storage.credentials import tokens as tokens_module
 from azray_lab.storage.credentials.sealing import seal, unseal
 from azray_lab.testing.blob_server import run_blob_server
 from azray_lab.testing.entra import run_entra
-from azray_lab.workers.relay import Relay
+from azray_lab.workers.relay import Relay, _Kept
 
 if TYPE_CHECKING:
     from azray_lab.cluster import Cluster
@@ -120,6 +122,40 @@ def test_a_relay_gives_tokens_and_reasons_to_microsofts_library(monkeypatch: pyt
         urllib.request.urlopen(f"{found['IDENTITY_ENDPOINT']}?resource=https://storage.azure.com")  # noqa: S310 - loopback
 
 
+def test_a_relay_gives_what_holds_while_it_asks_for_the_next():
+    """One thread renews; the others, also of other resources, do not wait; a failed renewal changes nothing yet."""
+    begun, go = threading.Event(), threading.Event()
+
+    def ask(_sealed: str, scope: str, _refused: str) -> tuple[str, int]:
+        if scope.startswith("https://storage"):
+            begun.set()
+            assert go.wait(60)
+            raise CredentialError("no token")
+        if scope.startswith("https://odd"):
+            raise ConnectionError("Ray's own, with a s3cret")
+        return scope, int(time.time()) + 3600
+
+    relay = Relay("sealed", ask)
+    held = {"access_token": "old"}
+    relay._kept["https://storage"] = _Kept(held, renew=0.0, ends=time.time() + 3600)
+    answers: list[Any] = []
+    renewing = threading.Thread(target=lambda: answers.append(relay.answer(relay._header, "https://storage")))
+    renewing.start()
+    try:
+        assert begun.wait(60)
+        assert relay.answer(relay._header, "https://storage") == (HTTPStatus.OK, held)
+        assert relay.answer(relay._header, "https://vault")[0] == HTTPStatus.OK
+    finally:
+        go.set()
+        renewing.join()
+    assert answers == [(HTTPStatus.OK, held)]
+    status, body = relay.answer(relay._header, "https://odd")
+    assert status == HTTPStatus.BAD_REQUEST
+    assert "cannot be asked" in body["message"]
+    assert "s3cret" not in body["message"]
+    assert relay.answer("ü", "https://vault")[0] == HTTPStatus.FORBIDDEN
+
+
 # With one real cluster for all that follows.
 
 _slow = [
@@ -147,7 +183,7 @@ def cluster(azray_home: Path, azurite: Azurite, entra: Entra) -> Iterator[Cluste
     with BlobServiceClient.from_connection_string(azurite.connection_string) as service:
         service.create_container("private").upload_blob("x", _CONTENT)
     os.environ["REQUESTS_CA_BUNDLE"] = str(entra.ca)
-    running = azray_lab.up(name="creds", head={"cpus": 3})
+    running = azray_lab.up(name="creds", head={"cpus": 3}, workers=[{"name": "other", "cpus": 1}])
     del os.environ["REQUESTS_CA_BUNDLE"]
     try:
         yield running
@@ -284,15 +320,19 @@ class TestOnACluster:
         contents: dict[str, bytes] = files.cat("ray", recursive=True)
         assert [name for name, content in contents.items() if azurite.key.encode() in content] == []
 
-    def test_checkpoints_of_train_are_uploaded_behind_it(self, azurite: Azurite, connected: Any):
-        """Training goes on; whole or not at all; the last two stay; a worker that lost everything resumes from them."""
+    def test_checkpoints_of_train_are_uploaded_behind_it(self, cluster: Cluster, azurite: Azurite, connected: Any):
+        """Training goes on; whole or not at all; the last two stay; what is killed on one node goes on on another."""
+        head, other = (node.name for node in cluster.status().nodes)
         with run_blob_server() as server:
             server.seed("ray")
             place = azray_lab.checkpoints("az://ray/train", environ=server.environment())
             connected(credentials=_key(azurite))
-            result = _trained(place, server.endpoint.rpartition("/")[0])
-            assert result.metrics == {"epoch": 2, "found": "epoch 1epoch 1", "content": _CONTENT.decode()}
-            assert [metrics["epoch"] for _, metrics in result.best_checkpoints] == [1, 2]
+            steering = server.endpoint.rpartition("/")[0]
+            with pytest.raises(Exception, match="died"):
+                _trained(place, steering, other)
+            result = _trained(place, steering, head)
+            assert result.metrics == {"epoch": 2, "node": head, "found": "epoch 1epoch 1", "content": _CONTENT.decode()}
+            assert [(one["epoch"], one["node"]) for _, one in result.best_checkpoints] == [(1, other), (2, head)]
             with result.checkpoint.as_directory() as folder:
                 assert (Path(folder) / "two.txt").read_text() == "epoch 2"
             assert [place._files.cat_file(name) for name in _texts(place)] == [b"epoch 1"] * 2 + [b"epoch 2"] * 2
@@ -380,18 +420,21 @@ class TestOnACluster:
         assert _leaks(cluster, _OTHER, azurite.key) == []
 
 
-def _trained(place: Checkpoints, steering: str) -> Any:
-    """The result of a training of three epochs, whose worker is killed while its third checkpoint is uploaded.
+def _trained(place: Checkpoints, steering: str, node: str) -> Any:
+    """The result of a training of three epochs on `node`, whose first try dies while its third checkpoint is uploaded.
 
     The service takes no checkpoint's second file until the worker says so, who has gone on then.
     """
+    import ray
     from ray import train
+    from ray.train.v2.api.config import ScalingConfig
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     read = _read
 
     def loop() -> None:
         first, found = 0, ""
+        here = ray.get_runtime_context().get_node_labels()["azray.io/node"]
         if (begun := train.get_checkpoint()) is not None:
             with begun.as_directory() as folder:
                 found = (Path(folder) / "one.txt").read_text() + (Path(folder) / "two.txt").read_text()
@@ -402,7 +445,7 @@ def _trained(place: Checkpoints, steering: str) -> Any:
                 (mine / name).write_text(f"epoch {epoch}")
             there, known = _texts(place), train.get_checkpoint()
             _steer(steering, "faults", [{"path": "two.txt?comp=block&", "status": 503, "code": "ServerBusy"}])
-            place.report({"epoch": epoch, "found": found, "content": read().decode()}, mine)
+            place.report({"epoch": epoch, "node": here, "found": found, "content": read().decode()}, mine)
             _wait_for(lambda: _steer(steering, "counts").get("PUT block", 0) >= 2)
             # Both files are on their way, the report is back, and nobody sees anything of it.
             assert (_texts(place), train.get_checkpoint()) == (there, known)
@@ -415,10 +458,10 @@ def _trained(place: Checkpoints, steering: str) -> Any:
     config = train.RunConfig(
         name="run",
         checkpoint_config=train.CheckpointConfig(num_to_keep=2),
-        failure_config=train.FailureConfig(max_failures=1),
         **place.run_options(),
     )
-    return DataParallelTrainer(loop, scaling_config=train.ScalingConfig(num_workers=1), run_config=config).fit()
+    scaling = ScalingConfig(num_workers=1, label_selector={"azray.io/node": node})
+    return DataParallelTrainer(loop, scaling_config=scaling, run_config=config).fit()
 
 
 def _texts(place: Checkpoints) -> list[str]:
