@@ -121,6 +121,8 @@ _ACCOUNT = {"AZURE_STORAGE_ACCOUNT": "acc"}
         ({"AZURE_STORAGE_AUTH_MODE": "Anonymous", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "anonymous"),
         ({"AZURE_STORAGE_AUTH_MODE": "CLI", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "cli"),
         ({"AZURE_STORAGE_AUTH_MODE": "account-key", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "account_key"),
+        ({"AZURE_STORAGE_AUTH_MODE": "login", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "cli"),
+        ({"AZURE_STORAGE_AUTH_MODE": "key", "AZURE_STORAGE_KEY": "a2V5", **_ACCOUNT}, "account_key"),
     ],
 )  # fmt: skip
 def test_the_order_and_the_choice(environ: dict[str, str], mode: str):
@@ -160,6 +162,39 @@ def test_a_chosen_mode_that_lacks_a_part_names_it(mode: str, names: str):
     """No other credential is taken in its place."""
     with pytest.raises(CredentialError, match=names):
         Account.of(_SHORT, {"AZURE_STORAGE_AUTH_MODE": mode, **_ACCOUNT})
+
+
+_SAS = {"AZURE_STORAGE_SAS_TOKEN": "sv=2024&sig=s3cret"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "step"),
+    [
+        ("https://acc.blob.core.windows.net/data", "export AZURE_STORAGE_ACCOUNT=acc,"),
+        ("https://somebody.example.com/data", "export AZURE_STORAGE_ACCOUNT_URL=https://somebody.example.com,"),
+        ("http://127.0.0.1:10000/acc/data", "export AZURE_STORAGE_ACCOUNT_URL=http://127.0.0.1:10000/acc,"),
+    ],
+)
+def test_a_signature_without_an_account_is_sent_nowhere(uri: str, step: str):
+    """Nothing says whose it is, so a URI's host does not get it; the step that says so opens the place."""
+    for environ in (_SAS, {"AZURE_STORAGE_AUTH_MODE": "sas", **_SAS}):
+        with pytest.raises(CredentialError, match="nothing says which account it opens") as caught:
+            Account.of(BlobUri.parse(uri), environ)
+        assert step in caught.value.next_step
+    name, _, value = step.removeprefix("export ").rstrip(",").partition("=")
+    assert Account.of(BlobUri.parse(uri), {name: value, **_SAS}).sas == _SAS["AZURE_STORAGE_SAS_TOKEN"]
+
+
+def test_a_signature_is_not_sent_to_another_account_or_in_the_clear():
+    """Another host gets none of it; plain http is for emulators, which are called by an address or a bare name."""
+    mine = {**_SAS, **_ACCOUNT}
+    assert Account.of(BlobUri.parse("https://other.blob.core.windows.net/data"), mine).sas == ""
+    with pytest.raises(CredentialError, match="plain http"):
+        Account.of(BlobUri.parse("http://acc.blob.core.windows.net/data"), mine)
+    with pytest.raises(CredentialError, match="plain http"):
+        Account.of(_SHORT, {"AZURE_STORAGE_ACCOUNT_URL": "http://acc.example.com", **_SAS})
+    for emulator in ("http://127.0.0.1:1/acc", "http://azurite:10000/acc", "http://acc.blob.localhost:1"):
+        assert Account.of(_SHORT, {"AZURE_STORAGE_ACCOUNT_URL": emulator, **_SAS}).sas
 
 
 def test_a_key_is_not_used_for_another_account():

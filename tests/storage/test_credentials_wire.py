@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from azray_lab import credentials
-from azray_lab.errors import AzRayError, CredentialError, UsageError
+from azray_lab.errors import AzRayError, CredentialError, StorageError, UsageError
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.credentials import SCOPE, Account, Identity, Tokens
+from azray_lab.storage.engine import engine_for
 from azray_lab.testing.entra import run_entra
 
 if TYPE_CHECKING:
@@ -281,6 +282,27 @@ def test_a_public_container_is_read_without_a_credential(
         Account.of(public, chosen)
 
 
+_LOOKED_UP: list[str] = []
+
+
+def _note_look_ups(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "socket.getaddrinfo":
+        _LOOKED_UP.append(str(arguments[0]))
+
+
+@pytest.mark.parametrize("name", ["data/x", "data"])
+def test_an_account_that_is_not_there_is_told_before_anybody_is_asked(entra: Entra, az: Path, name: str):
+    """Nobody chose a credential and the host is unknown: one look-up, no token, no call of `az`, and what to check."""
+    sys.addaudithook(_note_look_ups)  # it stays until this process ends
+    _LOOKED_UP.clear()
+    with pytest.raises(StorageError, match=r"there is no host no-such-account\.invalid") as caught:
+        engine_for(BlobUri.parse(f"https://no-such-account.invalid/{name}"), {})
+    assert "account's name" in caught.value.next_step
+    assert _LOOKED_UP[0] == "no-such-account.invalid"
+    assert set(_LOOKED_UP) == {"no-such-account.invalid"}
+    assert (entra.attempts, az.exists()) == (0, False)
+
+
 def test_a_secret_for_another_tenant_in_a_program(entra: Entra):
     """`azray_lab.credentials` takes what the environment has not, and stays out of the environment."""
     given = credentials(tenant="other", client_id="app", client_secret=_SECRET, authority=entra.authority)
@@ -369,6 +391,25 @@ def test_export_opens_the_account_in_a_subprocess(entra: Entra):
     )
     assert done.stdout.strip() == "token-1-of-app", done.stderr
     assert given.export()["AZURE_STORAGE_AUTH_MODE"] == "service_principal"
+
+
+@pytest.mark.parametrize(
+    ("given", "lacks"),
+    [
+        ({"tenant": "t", "client_id": "a", "user_assertion": "TOK", "account": "foo"}, ["client_secret"]),
+        ({"user_assertion": "TOK", "client_secret": "s"}, ["tenant", "client_id"]),
+        ({"mode": "service_principal", "tenant": "t"}, ["client_id"]),
+        ({"federated_token_file": "/f", "tenant": "t"}, ["client_id"]),
+    ],
+)
+def test_what_arguments_lack_is_told_by_their_names(given: dict[str, str], lacks: list[str]):
+    """Nothing that was given is left aside, such as a user's token without the application's secret."""
+    with pytest.raises(CredentialError) as caught:
+        credentials(**given, environ={})
+    assert caught.value.facts["missing"] == lacks
+    assert "environment" not in str(caught.value)
+    assert caught.value.next_step == f"azray_lab.credentials({', '.join(f'{name}=...' for name in lacks)}, ...)"
+    assert "TOK" not in str(caught.value)
 
 
 def test_a_key_given_in_a_program_wins_over_the_environment():

@@ -201,6 +201,29 @@ def test_a_token_that_holds_is_used_while_its_renewal_fails(entra: Entra, identi
     assert tokens.get_token(SCOPE).token != first.token
 
 
+def test_one_asks_while_the_others_use_the_token_that_holds(entra: Entra, identity: Identity):
+    """Entra ID takes its time to renew: who comes meanwhile has the old token at once, and the new one afterwards."""
+    now = [time.time()]
+    # azure-identity itself keeps those that live longer than 5 minutes of the machine's clock.
+    entra.clock, entra.lifetime = lambda: now[0], 280
+    tokens = Tokens(identity, lambda: now[0])
+    first = tokens.get_token(SCOPE).token
+    now[0] += 150
+    answer = threading.Event()
+    entra.holds.append(answer)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(tokens.get_token, SCOPE)
+        try:
+            while entra.attempts == 1:
+                assert not asking.done()
+            assert {tokens.get_token(SCOPE).token for _ in range(100)} == {first}
+            assert not asking.done()
+        finally:
+            answer.set()
+        assert asking.result(60).token == tokens.get_token(SCOPE).token != first
+    assert entra.attempts == 2
+
+
 def _in_child(work: Callable[[], bool]) -> int:
     """The status with which a forked child ends: 0 when `work` is true, -14 when it hangs for 30 s."""
     child = os.fork()
@@ -226,7 +249,7 @@ def test_a_child_that_is_forked_while_a_token_is_asked_for(entra: Entra, gate: G
         try:
             while entra.attempts == 0:
                 assert not waiting.done()
-            assert tokens._lock.locked()
+            assert tokens._asking.locked()
             assert _in_child(lambda: engine.get_bytes("data", "blob", 0, 3) == b"\0\1\2") == 0
             assert not waiting.done()
         finally:

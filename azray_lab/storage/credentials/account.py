@@ -112,13 +112,17 @@ class Account:
 
     def settled(self, uri: BlobUri | None = None) -> Account:
         """This account, or its anonymous twin: when nobody chose how to open it, no identity is found here, and the
-        container (or the blob) of `uri` is public. That is said in the log. Costs a token, and at most two requests.
+        container (or the blob) of `uri` is public. That is said in the log. Costs a look-up of the host, a token, and
+        at most two requests; StorageError where there is no such host, before anybody is asked for a token.
         """  # noqa: D205 - one sentence
         if self.chosen or self.identity is None:
             return self
         found = _anonymous.get((self, uri.container if uri is not None else ""))
         if found is not None:
             return found
+        from azray_lab.storage.engine.connections import Connections
+
+        Connections(self.endpoint).resolve()
         try:
             credential = self.token_credential()
             if credential is not None:

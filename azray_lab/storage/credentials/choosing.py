@@ -2,7 +2,8 @@
 
 With `AZURE_STORAGE_AUTH_MODE` that mode and no other. Without: the connection string, the key, the signature, then an
 identity (the default chain); `Account.settled` adds the last, a public container. A key, signature or connection string
-is used for the account it belongs to, never for another that a URI names.
+is used for the account it belongs to, never for another that a URI names: a signature is sent to the account that the
+variables name and nowhere else, and over plain http to an emulator only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from azray_lab.errors import CredentialError, UsageError
 from azray_lab.spec import settings
-from azray_lab.spec.uri import BlobUri
+from azray_lab.spec.uri import BlobUri, has_account_in_path
 from azray_lab.storage.credentials import modes
 from azray_lab.storage.credentials.account import Account, check_key, key_string
 from azray_lab.storage.credentials.identity import Identity
@@ -116,6 +117,14 @@ class _Choice:
         if not sas or not self._belongs(self._own()):
             raise _missing("sas", modes.SAS)
         source = source if of_url == sas else modes.SAS
+        if self._uri.endpoint and not self._own():
+            raise _whose(endpoint, self._uri.account)
+        if endpoint.startswith("http://") and not _is_emulator(endpoint):
+            raise CredentialError(
+                f"{source} does not open {endpoint}",
+                cause="a signature must not travel over plain http",
+                next_step="use an https:// address",
+            )
         return Account(endpoint, source, sas=sas, mode="sas", container=container)
 
     def _own(self) -> str:
@@ -172,6 +181,22 @@ def _account_of(place: str) -> str:
 def _no_address(cause: str, example: str) -> CredentialError:
     step = f"export {modes.ACCOUNT_URL}={example}"
     return CredentialError(f"{modes.ACCOUNT_URL} is no account's address", cause=cause, next_step=step)
+
+
+def _is_emulator(endpoint: str) -> bool:
+    """Whether nothing public is called so: an IP address, a bare name or one below `localhost`."""
+    parts = urlsplit(endpoint)
+    return has_account_in_path(parts.netloc) or (parts.hostname or "").endswith(".localhost")
+
+
+def _whose(endpoint: str, name: str) -> CredentialError:
+    public = endpoint == f"https://{name}.blob.core.windows.net"
+    step = f"{modes.ACCOUNT}={name}" if public else f"{modes.ACCOUNT_URL}={endpoint}"
+    return CredentialError(
+        f"{modes.SAS} is not sent to {endpoint}",
+        cause="nothing says which account it opens",
+        next_step=f"export {step}, if it is that one; or write the signature behind the URI",
+    )
 
 
 def _missing(mode: str, variable: str) -> CredentialError:

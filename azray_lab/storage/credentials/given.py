@@ -137,8 +137,34 @@ def credentials(
     if chosen:
         variables[modes.AUTH_MODE] = chosen
     if chosen in modes.IDENTITIES:
-        Identity.of(chosen, variables)
+        _check_identity(chosen, variables, said)
     return Credentials(variables)
+
+
+# Of what a service principal or a workload identity needs, by the variables.
+_ARGUMENTS = {
+    modes.TENANT: "tenant",
+    modes.CLIENT: "client_id",
+    modes.SECRET: "client_secret",
+    modes.TOKEN_FILE: "federated_token_file",
+}
+
+
+def _check_identity(mode: modes.Mode, variables: Mapping[str, str], said: Mapping[str, str]) -> None:
+    """CredentialError when a part is missing; in the words of the arguments, where any says who it is."""
+    try:
+        Identity.of(mode, variables)
+    except CredentialError as error:
+        if not said.keys() & {*_ARGUMENTS, modes.ASSERTION, modes.CERTIFICATE}:
+            raise
+        missing = [_ARGUMENTS[name] for name in error.facts["missing"]]
+        raise CredentialError(
+            f"the mode {mode} lacks {' and '.join(missing)}",
+            cause=f"credentials(...) was called without {'it' if len(missing) == 1 else 'them'}",
+            next_step=f"azray_lab.credentials({', '.join(f'{name}=...' for name in missing)}, ...)",
+            mode=mode,
+            missing=missing,
+        ) from error
 
 
 def _surroundings(environ: Mapping[str, str] | None, said: Mapping[str, str]) -> dict[str, str]:
@@ -156,7 +182,7 @@ def _mode(said: Mapping[str, str], variables: Mapping[str, str]) -> modes.Mode |
         return "account_key"
     if modes.SAS in said:
         return "sas"
-    if modes.SECRET in said or modes.CERTIFICATE in said:
+    if said.keys() & {modes.SECRET, modes.CERTIFICATE, modes.ASSERTION}:
         return "service_principal"
     if modes.TOKEN_FILE in said:
         return "workload_identity"

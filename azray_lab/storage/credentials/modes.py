@@ -44,9 +44,14 @@ VARIABLES = (
 """Every variable that this package reads for credentials."""
 
 
+# What Azure's CLI calls them, which reads the same variable: `az storage ... --auth-mode`.
+_OF_THE_CLI = {"login": "cli", "key": "account_key"}
+
+
 def parse_mode(text: str, source: str = AUTH_MODE) -> Mode:
     """The mode that `text` names in any case; CredentialError that lists the modes when it names none."""
     wanted = text.strip().lower().replace("-", "_")
+    wanted = _OF_THE_CLI.get(wanted, wanted)
     for mode in MODES:
         if mode == wanted:
             return mode

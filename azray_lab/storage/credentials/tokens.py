@@ -52,6 +52,12 @@ class _Kept:
     again: float = 0.0
     refused: float = 0.0
 
+    def held(self, now: float) -> tuple[Any, bool]:
+        """The token that holds at `now`, or None; and whether it need not be renewed yet."""
+        if self.token is None or now >= self.token.expires_on:
+            return None, False
+        return self.token, now < self.renew
+
     def succeed(self, token: Any, now: float) -> None:
         """Keeps a new token."""
         left = token.expires_on - now
@@ -60,7 +66,7 @@ class _Kept:
 
     def fail(self, error: CredentialError, now: float) -> None:
         """Keeps the reason for all who ask in the next seconds."""
-        held = self.token is not None and now < self.token.expires_on
+        held, _ = self.held(now)
         # A copy, for an exception holds on to all that its frames knew.
         self.failure = copy.copy(error)
         longest = _LONGEST_WHILE_HELD_SECONDS if held else _LONGEST_SECONDS
@@ -72,15 +78,18 @@ class Tokens:
     """The tokens of an identity, as Azure's SDKs ask for them; threads may share it, also with forked children.
 
     A token is kept until 5 minutes before its end (or half of its life, when that is shorter), then asked for again;
-    while the old one still holds, a failure to renew it is not one of the request at hand. A failure is
-    CredentialError, at once: the SDK would retry it like a request, for 16 s. It is the answer to all who ask within
-    the next 1 to 4 s (30 s while the old one holds), so that 64 requests which fail together cost one attempt.
+    while the old one still holds, one thread asks and the others use it, and a failure is not one of the request at
+    hand. A failure is CredentialError, at once: the SDK would retry it like a request, for 16 s. It is the answer to
+    all who ask within the next 1 to 4 s (30 s while the old one holds), so that 64 requests which fail together cost
+    one attempt.
     """
 
     def __init__(self, identity: Identity, clock: Callable[[], float] = time.time) -> None:
         self.identity = identity
         self._clock = clock
         self._lock = threading.Lock()
+        # Held by who asks, which may take half a minute; a token that holds is given meanwhile.
+        self._asking = threading.Lock()
         self._kept: dict[tuple[Any, ...], _Kept] = {}
         # The part of the chain that gives tokens, and what asks for them; None: to be made again.
         self._working: tuple[str, Any] | None = None
@@ -136,14 +145,21 @@ class Tokens:
         key = (scopes, tuple(sorted((name, str(value)) for name, value in options.items())))
         with self._lock:
             kept = self._kept.setdefault(key, _Kept())
-            if kept.token is not None and self._clock() < kept.renew:
-                return kept.token
-            try:
-                return self._renewed(kept, scopes, options)
-            except CredentialError:
-                if kept.token is None or self._clock() >= kept.token.expires_on:
-                    raise
-                return kept.token
+            held, renewed = kept.held(self._clock())
+        if renewed or not self._asking.acquire(blocking=held is None):
+            return held
+        try:
+            with self._lock:
+                held, renewed = kept.held(self._clock())
+            return held if renewed else self._renewed(kept, scopes, options)
+        except CredentialError:
+            with self._lock:
+                held, _ = kept.held(self._clock())
+            if held is None:
+                raise
+            return held
+        finally:
+            self._asking.release()
 
     def _renewed(self, kept: _Kept, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
         """A new token; the reason why there is none, when it was told a moment ago."""
@@ -152,9 +168,11 @@ class Tokens:
         try:
             found = self._ask(scopes, options)
         except CredentialError as error:
-            kept.fail(error, self._clock())
+            with self._lock:
+                kept.fail(error, self._clock())
             raise
-        kept.succeed(found, self._clock())
+        with self._lock:
+            kept.succeed(found, self._clock())
         return found
 
     def _ask(self, scopes: tuple[str, ...], options: Mapping[str, Any]) -> Any:
@@ -183,7 +201,7 @@ class Tokens:
 
     def after_fork(self) -> None:
         """Makes a forked child able to ask: a thread of the parent may have held the lock, or been asking."""
-        self._lock = threading.Lock()
+        self._lock, self._asking = threading.Lock(), threading.Lock()
         self._working = self._working and (self._working[0], None)
 
 
