@@ -126,6 +126,16 @@ class Changing:
             if self.look(source)["type"] != "directory":
                 raise
 
+    async def _setxattrs(self, rpath: str, **names: str) -> None:
+        await self.aside(self._set_metadata, self._strip_protocol(rpath), names)
+        self.invalidate_cache(self._parent(rpath))
+
+    def _set_metadata(self, path: str, names: Mapping[str, str]) -> None:
+        """These in the place of all that there are. One request."""
+        engine, container, name = self.blob_at(path)
+        headers = {f"x-ms-meta-{key}": value for key, value in names.items()}
+        engine.wire.ask("PUT", container, name, query={"comp": "metadata"}, headers=headers)
+
     async def _expand_path(
         self, path: Any, recursive: bool = False, maxdepth: int | None = None, *_: Any, **options: Any,  # noqa: FBT001, FBT002 - fsspec's
     ) -> list[str]:  # fmt: skip
@@ -140,3 +150,4 @@ class Changing:
     rm = sync_wrapper(_rm)
     rmdir = sync_wrapper(_rmdir)
     cp_file = sync_wrapper(_cp_file)
+    setxattrs = sync_wrapper(_setxattrs)

@@ -236,8 +236,8 @@ class Opening:
 
     def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **options: Any) -> Any:
         own = {"autocommit", "cache_type", "cache_options", "size"}
-        if mode == "ab" and not options.get("autocommit", True):
-            raise UsageError("nothing can be appended in a transaction", next_step="append before or after it")
+        if mode == "ab":
+            self._check_appending(path, options)
         if mode == "ab" or (mode == "rb" and self.elsewhere({k: v for k, v in options.items() if k not in own})):
             return super()._open(path, mode, block_size, **options)  # type: ignore[misc]  # adlfs's
         if mode != "rb":
@@ -247,6 +247,20 @@ class Opening:
         own |= set() if mode == "rb" else {"metadata", "content_settings"}
         options = {name: value for name, value in options.items() if name in own}
         return BlobFile(self, path, mode, block_size, **{"cache_type": self.default_cache_type, **options})  # type: ignore[arg-type]
+
+    def _check_appending(self, path: str, options: Mapping[str, Any]) -> None:
+        """UsageError for what cannot be appended to. One request."""
+        if not options.get("autocommit", True):
+            raise UsageError("nothing can be appended in a transaction", next_step="append before or after it")
+        engine, container, name = self.blob_at(path)
+        with as_files(path):
+            found = engine.stat(container, name)
+        if found is not None and found.fact("x-ms-blob-type") not in {"", "AppendBlob"}:
+            raise UsageError(
+                f"nothing can be appended to {path}",
+                cause="only blobs that were made by the mode `a` grow; this one was written as a whole",
+                next_step="read it, and write it anew with what it lacks",
+            )
 
     def upload(self, path: str, headers: Mapping[str, str], *, overwrite: bool) -> Upload:
         """A blob to be written in parts, with these properties and metadata. No request."""

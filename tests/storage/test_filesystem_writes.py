@@ -179,6 +179,30 @@ def test_what_a_blob_is_called_besides(files: AbstractFileSystem):
         assert found["content_settings"]["cache_control"] == "no-cache"
 
 
+def test_only_what_was_appended_grows(files: AbstractFileSystem):
+    """A blob that was written as a whole is left as it is, and its user told; logs grow line by line."""
+    with pytest.raises(UsageError, match="written as a whole"):
+        files.open("data/old", "ab")
+    with pytest.raises(UsageError, match="written as a whole"):
+        pd.DataFrame({"a": [1]}).to_csv("azray://data/old", mode="a")
+    for line in "12":
+        with files.open("data/log.txt", "a") as file:
+            file.write(line)
+    assert files.cat_file("data/log.txt") == b"12"
+
+
+def test_metadata_of_a_blob(files: AbstractFileSystem, azurite: Azurite):
+    """All is set anew; what is missing and what is refused are told as what they are."""
+    files.setxattrs("data/old", owner="me", project="x")
+    files.setxattrs("data/old", owner="you")
+    assert files.info("data/old")["metadata"] == {"owner": "you"}
+    with pytest.raises(FileNotFoundError):
+        files.setxattrs("data/none", owner="me")
+    wrong = {"AZURE_STORAGE_CONNECTION_STRING": azurite.connection_string.replace(azurite.key, "d3Jvbmc=")}
+    with pytest.raises(CredentialError):
+        filesystem(environ=wrong).setxattrs("data/old", owner="me")
+
+
 # Transactions.
 
 
