@@ -31,7 +31,14 @@ _SECTIONS: dict[str, str] = {
     "validate-md5 virtual-directory max-results-for-list disable-compression telemetry honour-acl preserve-acl "
     "cap-mbps-read cap-iops ca-cert-file aadendpoint",
 }
-KEYS = frozenset(f"{section}.{key}".lstrip(".") for section, keys in _SECTIONS.items() for key in keys.split())
+
+
+def _named(sections: Mapping[str, str]) -> frozenset[str]:
+    """`section.key` for every key of every section."""
+    return frozenset(f"{section}.{key}".lstrip(".") for section, keys in sections.items() for key in keys.split())
+
+
+KEYS = _named(_SECTIONS)
 # What says which container and with what credential is decided by the URI and the environment, never by an override.
 _OURS = frozenset(
     f"azstorage.{key}"
@@ -59,6 +66,32 @@ _OURS = frozenset(
 # blobfuse2 empties these folders, whatever else is in them.
 _FOLDERS = frozenset({"file_cache.path", "block_cache.path"})
 _NUMBER = re.compile(r"-?[0-9]{1,12}")
+# What kind of value a key wants, by the types of its fields in the source; all others want numbers.
+_FLAG_KEYS: dict[str, str] = {
+    "": "allow-other allow-root disable-kernel-cache nonempty read-only lazy-write direct-io",
+    "logging": "goroutine-id track-time compress",
+    "libfuse": "fuse-trace disable-writeback-cache ignore-open-flags direct-io",
+    "file_cache": "create-empty-file allow-non-empty-temp cleanup-on-start policy-trace offload-io empty-dir-check "
+    "sync-to-flush ignore-sync hard-limit",
+    "block_cache": "prefetch-on-open consistency cleanup-on-start",
+    "attr_cache": "no-cache-on-list no-symlinks",
+    "azstorage": "fail-unsupported-op update-md5 validate-md5 virtual-directory disable-compression honour-acl "
+    "preserve-acl",
+}
+_TEXT_KEYS: dict[str, str] = {
+    "": "wait-for-mount",
+    "libfuse": "extension",
+    "azstorage": "type http-proxy https-proxy auth-resource telemetry ca-cert-file aadendpoint",
+}
+_FLAGS, _TEXTS = _named(_FLAG_KEYS), _named(_TEXT_KEYS)
+_WORDS: dict[str, str] = {
+    "logging.type": "base syslog silent",
+    "logging.level": "log_off log_crit log_err log_warning log_info log_trace log_debug",
+    "file_cache.policy": "lru",
+    "azstorage.tier": "hot cool cold archive premium p4 p6 p10 p15 p20 p30 p40 p50 p60 p70 p80",
+}
+# Texts, so that a fraction stays what it is: `file_cache.max-size-mb` takes one.
+_COUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 
 
 def parse_override(text: str) -> tuple[str, Value]:
@@ -90,9 +123,24 @@ def check_override(key: str, value: Any) -> tuple[str, Value]:
         )  # fmt: skip
     if key not in KEYS:
         raise UsageError(f"blobfuse2 has no setting {key!r}.{nearest(key, KEYS)}", next_step="azray mount --explain")
-    if not isinstance(value, str | int | bool):
-        raise UsageError(f"{key} is {value!r}", cause="a text, a whole number, true or false is wanted")
+    if wanted := _wanted(key, value):
+        raise UsageError(
+            f"{key} cannot be {_text(value)!r}", cause=f"it wants {wanted}", next_step="azray mount --explain",
+        )  # fmt: skip
     return key, value
+
+
+def _wanted(key: str, value: Any) -> str:
+    """What that key wants, when `value` is not it; empty when it is."""
+    if key in _FLAGS:
+        return "" if isinstance(value, bool) else "true or false"
+    if key in _WORDS:
+        words = _WORDS[key].split()
+        return "" if str(value).lower() in words else f"one of {', '.join(words)}"
+    if key in _TEXTS:
+        return "" if isinstance(value, str) else "a text"
+    number = not isinstance(value, bool) and _COUNT.fullmatch(str(value))
+    return "" if number else "a number, 0 or more"
 
 
 def check_layers(overrides: Mapping[str, Value], layers: Iterable[str]) -> None:
@@ -147,5 +195,5 @@ def render(content: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True))
 
 
-def _text(value: Value) -> str:
+def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

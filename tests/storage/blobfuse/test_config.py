@@ -15,6 +15,8 @@ from azray_lab.storage.blobfuse.profiles import Setting
         ("block_cache.prefetch=16", ("block_cache.prefetch", 16)),
         ("file_cache.sync-to-flush = false", ("file_cache.sync-to-flush", False)),
         ("azstorage.tier=cool", ("azstorage.tier", "cool")),
+        ("file_cache.max-size-mb=1.5", ("file_cache.max-size-mb", "1.5")),
+        ("wait-for-mount=5s", ("wait-for-mount", "5s")),
         ("read-only=true", ("read-only", True)),
     ],
 )
@@ -32,6 +34,14 @@ def test_a_setting_is_read_as_its_kind(text: str, pair: tuple[str, object]):
         ("azstorage.sas=abc", "cannot be set"),
         ("azstorage.container=other", "cannot be set"),
         ("logging.file-path=/etc/passwd", "has no setting"),
+        ("file_cache.timeout-sec=ten", "file_cache.timeout-sec cannot be 'ten': it wants a number, 0 or more"),
+        ("file_cache.timeout-sec=-1", "it wants a number"),
+        ("file_cache.timeout-sec=true", "it wants a number"),
+        ("file_cache.timeout-sec=", "it wants a number"),
+        ("file_cache.sync-to-flush=7", "it wants true or false"),
+        ("azstorage.tier=warm", "it wants one of hot, cool"),
+        ("logging.level=loud", "it wants one of log_off"),
+        ("azstorage.http-proxy=8080", "it wants a text"),
     ],
 )
 def test_what_may_not_be_set_is_refused_with_the_reason(text: str, words: str):
