@@ -358,6 +358,15 @@ def test_a_blob_named_like_a_folder_of_others(server: BlobServer, engine: Engine
     engine.delete_container("clash")
 
 
+def test_a_file_where_a_folder_is_needed(server: BlobServer, tmp_path: Path):
+    """The local file that is in the way is named, and stays."""
+    del server
+    (tmp_path / "small").write_text("mine")
+    with pytest.raises(StorageError, match=r"small is a file, and a folder is needed there.*remove what is in the way"):
+        blob.copy("az://data", tmp_path, recursive=True).run()
+    assert (tmp_path / "small").read_text() == "mine"
+
+
 def test_a_container_that_is_not_there(server: BlobServer, engine: Engine, tmp_path: Path):
     """The error offers to make it; `create=True` does."""
     (tmp_path / "x").write_text("x")

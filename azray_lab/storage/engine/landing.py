@@ -134,6 +134,12 @@ class Landing:
             self._file = -1
 
 
+def _in_the_way(path: Path) -> str:
+    """Which file lies where a folder is needed for `path`."""
+    found = next((one for one in path.parents if one.exists() and not one.is_dir()), None)
+    return f"{found} is a file, and a folder is needed there" if found else os.strerror(errno.ENOTDIR)
+
+
 def _begin(name: str) -> str:
     """At most 80 bytes of a name: file systems count bytes, of which a character may have four."""
     return os.fsencode(name)[:80].decode("utf-8", "ignore")
@@ -147,7 +153,7 @@ def local(path: str | Path, verb: str) -> Iterator[None]:
     except OSError as error:
         raise StorageError(
             f"{path} cannot be {verb}",
-            cause=error.strerror or str(error),
+            cause=_in_the_way(Path(path)) if error.errno == errno.ENOTDIR else error.strerror or str(error),
             next_step=_STEPS.get(error.errno or 0, f"ls -ld {Path(path).parent}"),
             path=str(path),
         ) from error
