@@ -18,7 +18,14 @@ from azray_lab.errors import (
 _TAIL_BYTES = 64 * 1024
 # Entra ID's own reason, many lines below the one that says that something went wrong; without its numbers for support.
 _ENTRA = re.compile(r"AADSTS\d+: .*?(?=\s*(?:Trace ID|Correlation ID|\\r|\\n|\"|$))", re.MULTILINE)
-_ERROR_LINE = re.compile(r"LOG_(?:ERR|CRIT) \[[^\]]*\]: (?P<text>.*(?:[Ff]ail|[Ee]rror|[Uu]nable).*)$", re.MULTILINE)
+# An error's line; below one of the service's answers Azure's SDK has written the status.
+_ERROR_LINE = re.compile(
+    r"LOG_(?:ERR|CRIT) \[[^\]]*\]: (?P<text>.*(?:[Ff]ail|[Ee]rror|[Uu]nable).*)$"
+    r"(?:\n-+\nRESPONSE \d+: (?P<status>\d+ [A-Za-z ]+)$)?",
+    re.MULTILINE,
+)
+# It repeats, once for each of its layers, that there was an error, where the service gave no code.
+_HOLLOW = re.compile(r"\[BlockBlob::TestPipeline : \[\]\]+$")
 _CRIT_NOISE = re.compile(r"Starting Blobfuse2|Logging level|Log options|::Configure|ParseAndValidateConfig")
 _WRAPPER = re.compile(
     r"^(?:Error: )?(?:failed to initialize new pipeline \[)?"
@@ -60,8 +67,16 @@ _KNOWN: tuple[tuple[str, type[AzRayError], str, str], ...] = (
      "there is no /dev/fuse", "docker run --device /dev/fuse --cap-add SYS_ADMIN, or --engine hydrate"),
     (r"[Oo]peration not permitted|[Pp]ermission denied|EPERM", UnsupportedError, "this user may not mount",
      "docker run --device /dev/fuse --cap-add SYS_ADMIN, or --engine hydrate"),
-    (r"no space left|ENOSPC", StorageError, "the disk of the cache is full", "give --cache a folder on another disk"),
+    (r"ServerBusy|OperationTimedOut|InternalError|\b(429|50[0-4]) [A-Z]", StorageError,
+     "the Blob service answers that it is busy or in trouble", "azray blob ls PLACE, and mount again when it answers"),
+    (r"ContainerBeingDeleted", StorageError, "the container is being deleted",
+     "wait half a minute, make it again by azray blob mb, and mount again"),
+    (r"ContainerDisabled|AccountIsDisabled", StorageError, "the account's owner or Azure has disabled it",
+     "az storage account show --name ACCOUNT"),
     (r"temp directory not empty", MountError, "the cache folder is not empty", "give --cache another folder"),
+    (r"config(uration)? error|invalid (config|log level)", MountError, "blobfuse2 does not take a setting",
+     "azray mount --explain, and look at --set"),
+    (r"no space left|ENOSPC", StorageError, "the disk of the cache is full", "give --cache a folder on another disk"),
 )  # fmt: skip
 
 
@@ -74,7 +89,7 @@ def failure(place: str, path: str, said: str, code: int | None) -> AzRayError:
         if re.search(pattern, line):
             return kind(
                 f"{place} cannot be mounted at {path}: {words}", cause=line,
-                next_step=step.replace("PATH", path), path=path, uri=place,
+                next_step=step.replace("PATH", path).replace("PLACE", place), path=path, uri=place,
             )  # fmt: skip
     cause = line or f"blobfuse2 ended with code {code}"
     return MountError(f"{place} cannot be mounted at {path}", cause=cause, path=path, uri=place)
@@ -85,6 +100,8 @@ def plain(said: str) -> str:
     lines = [line.strip() for line in said.splitlines()]
     chosen = [line for line in lines if line and "LOG_" not in line and not line.startswith(("Usage:", "Flags:"))]
     first = next((line for line in chosen if line.startswith("Error:")), chosen[0] if chosen else "")
+    if first.endswith("):") and first is not chosen[-1]:  # what follows are its parts
+        first = f"{first} {'; '.join(chosen[chosen.index(first) + 1 :])}"
     text = _WRAPPER.sub("", first)
     if reason := _ENTRA.search(said):
         text = f"{text.rstrip(' .')}: {reason[0]}"
@@ -95,7 +112,11 @@ def plain(said: str) -> str:
 
 def log_errors(log: Path) -> list[str]:
     """The errors in a mount's log, without times and signatures, the newest last."""
-    found = [match["text"] for match in _ERROR_LINE.finditer(tail(log)) if not _CRIT_NOISE.search(match["text"])]
+    found = []
+    for match in _ERROR_LINE.finditer(tail(log)):
+        text, status = match["text"], match["status"]
+        if not _CRIT_NOISE.search(text) and not _HOLLOW.search(text):
+            found.append(f"{text}: {status}" if status else text)
     return [without_secrets(text) for text in found]
 
 

@@ -84,6 +84,16 @@ SAID = [
     (_PIPELINE.format("ManagedIdentityCredential authentication failed"), CredentialError, "no token was given"),
     ("Error: failed to initialize new pipeline [config error in file_cache [temp directory not empty]]\n", MountError,
      "the cache folder is not empty"),
+    (_PIPELINE.format("[ServerBusy]"), StorageError, "in trouble: ServerBusy. Next: azray blob ls az://data, and"),
+    (_PIPELINE.format("[ContainerBeingDeleted]"), StorageError, "is being deleted: ContainerBeingDeleted. Next: wait"),
+    (_PIPELINE.format("[AccountIsDisabled]"), StorageError, "disabled it: AccountIsDisabled. Next: az storage account"),
+    (
+        (
+            "Error: failed to initialize new pipeline [config error in file_cache [config error: unmarshalling [decoding "
+            "failed due to the following error(s):\n\n'timeout-sec' cannot parse value as 'uint32': invalid syntax]]]\n"
+        ),
+        MountError, "error(s): 'timeout-sec' cannot parse value as 'uint32': invalid syntax]]. Next: azray mount --e",
+    ),
     ("Error: something new [of a later version]\n", MountError, "something new [of a later version]"),
     ("", MountError, "blobfuse2 ended with code 1"),
 ]  # fmt: skip
@@ -121,3 +131,23 @@ def test_errors_of_the_log_are_counted_without_the_noise(tmp_path: Path):
         f"{start}LOG_ERR [block_blob.go (9)]: BlockBlob::ReadBuffer : Failed to download blob a [sig=abc timeout]\n"
     )
     assert causes.log_errors(log) == ["BlockBlob::ReadBuffer : Failed to download blob a [sig=*** timeout]"]
+
+
+def test_an_answer_without_a_code_is_told_by_its_status(tmp_path: Path):
+    """A bare 503 leaves no word in what blobfuse2 prints; its log has the status, among lines on credentials."""
+    log = tmp_path / "log"
+    start = "Sat Nov 21 13:58:49.721 UTC 2026 : blobfuse2[1] : [/m] LOG_ERR "
+    hollow = "[failed to authenticate azstorage credentials with error [BlockBlob::TestPipeline : []]]"
+    log.write_text(
+        f"{start}[block_blob.go (217)]: BlockBlob::TestPipeline : Failed to validate account with given auth GET "
+        "http://127.0.0.1:1/a/data\n----------\nRESPONSE 503: 503 Server Busy\nERROR CODE UNAVAILABLE\n----------\n"
+        f"{start}[azstorage.go (171)]: AzStorage::configureAndTest : Failed to validate credentials "
+        "[BlockBlob::TestPipeline : []]\n"
+        f"{start}[mount.go (514)]: mount : failed to initialize new pipeline {hollow}\n"
+    )
+    assert causes.plain(f"Error: failed to initialize new pipeline {hollow}\n") == ""
+    [said] = causes.log_errors(log)
+    error = causes.failure("az://data", "/mnt/data", said, 1)
+    assert "is busy or in trouble" in str(error)
+    assert "503 Server Busy. Next: azray blob ls az://data, and mount again when it answers" in str(error)
+    assert "credential" not in str(error)
