@@ -25,8 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if instruction := settings.variable(COMPLETE_VARIABLE):
         return _complete(instruction)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Ending us is interrupting us: what an operation made is removed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ending us is interrupting us: what an operation made is removed. So is closing our terminal, but under nohup.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         code = _run(words, TerminalFace(words))
         sys.stdout.flush()

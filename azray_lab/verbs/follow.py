@@ -79,7 +79,7 @@ class _Interrupts:
     def __enter__(self) -> Self:
         # Only the main thread gets signals, and only Python's own handler is ours to replace.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is signal.default_int_handler:
                     signal.signal(number, self._count)
                     self._ours.append(number)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from azray_lab.testing.blob_server import run_blob_server
+
 if TYPE_CHECKING:
     from azray_lab.testing.azurite import Azurite
 
@@ -130,6 +132,18 @@ def test_ctrl_c_in_the_middle_leaves_nothing(blob: Azray, azurite: Azurite, tmp_
     assert [entry["uri"] for entry in _json(blob("ls", "-r", "az://data/interrupted", "--json"))] == [
         "az://data/interrupted/after"
     ]
+
+
+def test_a_closed_terminal_leaves_nothing(until: Callable[..., Any], tmp_path: Path):
+    """It ends the download, as Ctrl-C does, and the file that was not complete is removed."""
+    with run_blob_server(rate=2e6) as slow:  # 2 s a range, 28 at a time
+        slow.seed("data", "large", 1, b"x" * 2**20, 200)
+        words, environment = [*_AZRAY, "cp", "az://data/large", "new/large"], os.environ | slow.environment()
+        with subprocess.Popen(words, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment) as process:
+            until(lambda: list(tmp_path.rglob("*.part")), "the file that is begun")
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(60) == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_other_verbs_as_a_person_calls_them(blob: Azray, tmp_path: Path):
