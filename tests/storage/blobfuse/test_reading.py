@@ -90,7 +90,8 @@ SAID = [
     (
         (
             "Error: failed to initialize new pipeline [config error in file_cache [config error: unmarshalling [decod"
-            "ing failed due to the following error(s):\n\n'timeout-sec' cannot parse value as 'uint32': invalid syntax]]]\n"
+            "ing failed due to the following error(s):\n\n"
+            "'timeout-sec' cannot parse value as 'uint32': invalid syntax]]]\n"
         ),
         MountError, "error(s): 'timeout-sec' cannot parse value as 'uint32': invalid syntax]]. Next: azray mount --e",
     ),
