@@ -97,10 +97,7 @@ class BlobUri:
     @property
     def account(self) -> str:
         """The storage account's name; empty when it comes from the environment."""
-        if not self.endpoint:
-            return ""
-        parts = urlsplit(self.endpoint)
-        return parts.path.lstrip("/") or (parts.hostname or "").partition(".")[0]
+        return account_name(self.endpoint)
 
     @property
     def name(self) -> str:
@@ -126,6 +123,12 @@ def unsigned(text: str) -> str:
     """`text`, perhaps a URI, as it can be shown: with the word SIGNATURE in place of one that stands behind `?`."""
     found = _SIGNED.search(text)
     return f"{text[: found.start()]}?SIGNATURE" if found else text
+
+
+def account_name(endpoint: str) -> str:
+    """The account whose address `endpoint` is: its path, as emulators have it, or else the host's first word."""
+    parts = urlsplit(endpoint)
+    return parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
 
 
 def is_uri(text: str) -> bool:

@@ -6,8 +6,10 @@ import pytest
 
 from azray_lab.errors import CredentialError, SpecError
 from azray_lab.spec.uri import BlobUri
+from azray_lab.storage.blobfuse.access import access
 from azray_lab.storage.credentials import Account
 from azray_lab.storage.credentials.refusals import mending
+from azray_lab.storage.engine.signing import signer_for
 
 _KEY = "c2VjcmV0LWtleQ=="
 _CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={_KEY};EndpointSuffix=core.windows.net"
@@ -250,3 +252,11 @@ def test_the_specs_modes_are_these():
 def test_what_mends_a_refusal_of_the_service(environ: dict[str, str], status: int, code: str, words: str):
     """Each way in has its own command."""
     assert words in mending(Account.of(_SHORT, {**_ACCOUNT, **environ}), status, code)
+
+
+def test_an_account_behind_a_name_of_its_own_is_called_as_its_connection_string_says():
+    """A custom domain does not tell the account's name, which a key's signature and blobfuse2 need."""
+    text = f"AccountName=acc;AccountKey={_KEY};BlobEndpoint=https://data.example.org"
+    account = Account.of(_SHORT, {"AZURE_STORAGE_CONNECTION_STRING": text})
+    assert (account.name, access(account, {}).settings["account-name"]) == ("acc", "acc")
+    assert signer_for(account).store_options()["config"]["account_name"] == "acc"

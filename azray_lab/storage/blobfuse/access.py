@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from azray_lab.errors import CredentialError, UnsupportedError
 from azray_lab.spec import settings
 from azray_lab.storage.blobfuse.profiles import Value
+
+if TYPE_CHECKING:
+    from azray_lab.storage.credentials import Account
 
 # The variables that blobfuse2 reads; another account's must not reach it.
 _READ_BY_IT = ("AZURE_STORAGE_", "AZURE_OAUTH_TOKEN_FILE", "WORKLOAD_IDENTITY_TOKEN", "BLOBFUSE2_")
@@ -47,15 +49,13 @@ class Access:
         return {**kept, **self.variables}
 
 
-def access(account: Any, environ: Mapping[str, str] | None = None) -> Access:
-    """How `account` (a `credentials.Account`) is opened; CredentialError when blobfuse2 can use none."""
-    parts = urlsplit(account.endpoint)
-    name = parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
+def access(account: Account, environ: Mapping[str, str] | None = None) -> Access:
+    """How `account` is opened; CredentialError when blobfuse2 can use none."""
     where: dict[str, Value] = {
         "type": "block",
-        "account-name": name,
+        "account-name": account.name,
         "endpoint": account.endpoint,
-        "use-http": parts.scheme == "http",
+        "use-http": account.endpoint.startswith("http:"),
     }
     known = settings.process_environment() if environ is None else environ
     word, own, secrets = _credential(account, known)
@@ -65,26 +65,18 @@ def access(account: Any, environ: Mapping[str, str] | None = None) -> Access:
 _Credential = tuple[str, dict[str, Value], dict[str, str]]
 
 
-def _credential(account: Any, environ: Mapping[str, str]) -> _Credential:
-    pairs = connection_pairs(account.connection_string)
-    if key := getattr(account, "key", "") or pairs.get("accountkey", ""):
-        return "account_key", {"mode": "key"}, {"AZURE_STORAGE_ACCESS_KEY": key}
-    if sas := account.sas or pairs.get("sharedaccesssignature", ""):
-        return "sas", {"mode": "sas"}, {"AZURE_STORAGE_SAS_TOKEN": sas}
-    mode = str(getattr(account, "mode", "default"))
-    if mode == "anonymous":
+def _credential(account: Account, environ: Mapping[str, str]) -> _Credential:
+    if account.key:
+        return "account_key", {"mode": "key"}, {"AZURE_STORAGE_ACCESS_KEY": account.key}
+    if account.sas:
+        return "sas", {"mode": "sas"}, {"AZURE_STORAGE_SAS_TOKEN": account.sas}
+    if account.mode == "anonymous":
         raise UnsupportedError(
             "blobfuse2 cannot open a container without a credential",
             cause="it has no anonymous mode",
             next_step="add --engine hydrate, which reads through our own engine",
         )
-    identity = getattr(account, "identity", None)
-    return _identity(mode, {**environ, **(identity.environment() if identity is not None else {})})
-
-
-def connection_pairs(text: str) -> dict[str, str]:
-    """The parts of a connection string by their names in lower case."""
-    return {key.strip().lower(): value for key, _, value in (part.partition("=") for part in text.split(";")) if value}
+    return _identity(account.mode, {**environ, **(account.identity.environment() if account.identity else {})})
 
 
 def _identity(mode: str, known: Mapping[str, str]) -> _Credential:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from azray_lab.errors import CredentialError
+from azray_lab.spec.uri import account_name
 from azray_lab.storage.credentials import modes, signatures
 from azray_lab.storage.credentials.tokens import SCOPE, Tokens, tokens_of
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("azray_lab")
 _PROBE_SECONDS = 5.0
-_API_VERSION = "2023-11-03"
 # Azurite's account, the same on every machine; what UseDevelopmentStorage=true stands for (Azurite's README).
 _DEVELOPMENT = {
     "AccountName": "devstoreaccount1",
@@ -87,9 +87,8 @@ class Account:
 
     @property
     def name(self) -> str:
-        """The storage account's name."""
-        parts = urlsplit(self.endpoint)
-        return parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
+        """The storage account's name: where an address does not tell it, that of the connection string."""
+        return dict(_pairs(self.connection_string)).get("AccountName") or account_name(self.endpoint)
 
     @property
     def opener(self) -> str:
@@ -167,7 +166,9 @@ def is_public(endpoint: str, uri: BlobUri) -> bool:
 
 
 def _answers(method: str, url: str) -> bool:
-    request = urllib.request.Request(url, method=method, headers={"x-ms-version": _API_VERSION})  # noqa: S310 - http(s)
+    from azray_lab.storage.engine.model import API_VERSION
+
+    request = urllib.request.Request(url, method=method, headers={"x-ms-version": API_VERSION})  # noqa: S310 - http(s)
     try:
         with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):  # noqa: S310 - an account's endpoint
             return True
@@ -177,9 +178,8 @@ def _answers(method: str, url: str) -> bool:
 
 def key_string(endpoint: str, key: str) -> str:
     """The connection string of an account whose key is known."""
-    parts = urlsplit(endpoint)
-    name = parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
-    return f"DefaultEndpointsProtocol={parts.scheme};AccountName={name};AccountKey={key};BlobEndpoint={endpoint};"
+    protocol, name = endpoint.partition(":")[0], account_name(endpoint)
+    return f"DefaultEndpointsProtocol={protocol};AccountName={name};AccountKey={key};BlobEndpoint={endpoint};"
 
 
 def _plain(endpoint: str, source: str) -> CredentialError:

@@ -14,7 +14,9 @@ import hmac
 import time
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
+
+from azray_lab.spec.uri import account_name
 
 LIFE_SECONDS = 12 * 3600.0
 """How long a signature opens; a new one is made after half of it."""
@@ -27,11 +29,10 @@ _RIGHTS_OF_CONTAINER = "racwdxltf"
 
 def sign(endpoint: str, key: str, ends: float, container: str = "") -> str:
     """The query of a signature for the account at `endpoint`, or for one container of it, until `ends` (since 1970)."""
-    parts = urlsplit(endpoint)
-    name = parts.path.strip("/") or (parts.hostname or "").partition(".")[0]
+    name = account_name(endpoint)
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
     # Emulators alone speak plain http.
-    protocol = "https" if parts.scheme == "https" else "https,http"
+    protocol = "https" if endpoint.startswith("https:") else "https,http"
     if container:
         values = {"sp": _RIGHTS_OF_CONTAINER, "se": until, "spr": protocol, "sv": _VERSION, "sr": "c"}
         resource = f"/blob/{name}/{container}"

@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl
-
-from azray_lab.errors import CredentialError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -163,34 +160,10 @@ class Anonymous(_Lasting):
 
 
 def signer_for(account: Account) -> Signer:
-    """The signer of an account; CredentialError, that quotes no secret, when its key is none."""
-    from azray_lab.spec.uri import BlobUri
-
-    name = BlobUri(endpoint=account.endpoint).account
-    if account.connection_string:
-        return _of_connection_string(_parts(account.connection_string), name, account.source)
+    """The signer of an account; CredentialError when a token would have to travel over plain http."""
+    if account.key:
+        return SharedKey(account.name, account.key)
     if account.sas:
-        return Signature(name, account.sas)
+        return Signature(account.name, account.sas)
     credential = account.token_credential()
-    return Anonymous(name) if credential is None else Bearer(name, credential)
-
-
-def _of_connection_string(parts: Mapping[str, str], name: str, source: str) -> Signer:
-    if sas := parts.get("sharedaccesssignature"):
-        return Signature(name, sas)
-    if not (key := parts.get("accountkey", "")):
-        return Anonymous(name)
-    try:
-        base64.b64decode(key, validate=True)
-    except binascii.Error as error:
-        raise CredentialError(
-            f"the AccountKey in {source} is no key",
-            cause="it is not base64",
-            next_step="az storage account keys list --account-name ACCOUNT",
-        ) from error
-    return SharedKey(parts.get("accountname") or name, key)
-
-
-def _parts(text: str) -> dict[str, str]:
-    pairs = (part.partition("=") for part in text.split(";") if part)
-    return {name.strip().lower(): value for name, _, value in pairs}
+    return Anonymous(account.name) if credential is None else Bearer(account.name, credential)
