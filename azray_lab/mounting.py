@@ -80,7 +80,16 @@ class Mount:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.unmount()
+        if _mounts(self._environ).records.get(self._record.path) is None:
+            return  # it was unmounted in the block
+        if error is None:
+            self.unmount()
+            return
+        # The block's own error is what counts, and what it has left open is closed when that has been dealt with.
+        try:
+            self.unmount(lazy=True)
+        except AzRayError as problem:
+            warnings.warn(str(problem), RuntimeWarning, stacklevel=2)
 
     def __fspath__(self) -> str:
         return self._record.path
@@ -129,7 +138,9 @@ def mount_operation(
     second of listing): a data set of many small files becomes a read-only copy on the local disk (`hydrate`), all else
     goes through blobfuse2. `fallback="copy"` allows that copy also where FUSE cannot work. `options` are blobfuse2's
     own settings (`{"block_cache.prefetch": 16}`), `cache` a folder on a disk for copies and caches. `timeout` is in
-    seconds. The same mount again is the one that is there.
+    seconds. The same mount again is the one that is there, as it is; MountError for one that differs. A `path` that is
+    a link is the folder to which it leads. The account is asked first, so that a wrong address, credential or container
+    is told in seconds.
 
     Raises UsageError for what cannot be asked for, CredentialError, BlobNotFoundError, StorageError and MountError with
     blobfuse2's own reason, UnsupportedError where FUSE or blobfuse2 is missing. Then nothing is left behind.
@@ -173,8 +184,9 @@ def unmount(
     """Unmounts the folder `path`, when all that was written to it is in Blob.
 
     Waits up to `wait` seconds for files that are open, then MountError says which and by whom, and it stays mounted.
-    With `lazy` the folder goes at once, and what is still open is written when it is closed. Files that a mount whose
-    process has died had not written are kept, and a warning says where.
+    With `lazy` the folder goes at once, with what is mounted in it; what is still open is written when it is closed.
+    Files that are in the mount's cache and not in Blob, because their upload was refused or the process has died, are
+    kept, and a warning says where. Asks Blob about each file in the cache, for at most a minute.
     """
     began = time.time()
     unmount_operation(path, wait=wait, lazy=lazy, environ=environ).run()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import CredentialError, UnsupportedError
 from azray_lab.spec import settings
@@ -101,6 +101,31 @@ def _identity(mode: str, known: Mapping[str, str]) -> _Credential:
         cause="it takes a client secret or a token file with AZURE_TENANT_ID and AZURE_CLIENT_ID",
         next_step="export AZURE_STORAGE_AUTH_MODE=default, or add --engine hydrate",
     )
+
+
+def reopened(settings: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which our engine opens the account as a process of blobfuse2 does; the reverse of `access`.
+
+    `settings` are those of its section `azstorage`, `variables` the process's environment.
+    """
+    out = {name: value for name, value in variables.items() if not name.startswith(_READ_BY_IT)}
+    out["AZURE_STORAGE_ACCOUNT_URL"], out["AZURE_STORAGE_ACCOUNT"] = settings["endpoint"], settings["account-name"]
+    mode = settings["mode"]
+    if mode == "key":
+        own = {"AUTH_MODE": "account_key", "KEY": variables["AZURE_STORAGE_ACCESS_KEY"]}
+    elif mode == "sas":
+        own = {"AUTH_MODE": "sas", "SAS_TOKEN": variables["AZURE_STORAGE_SAS_TOKEN"]}
+    else:
+        words = {"msi": "managed_identity", "azcli": "cli"}
+        principal = "workload_identity" if "oauth-token-path" in settings else "service_principal"
+        own = {"AUTH_MODE": words.get(mode, principal)}
+    known = {
+        "AZURE_TENANT_ID": settings.get("tenantid"), "AZURE_CLIENT_ID": settings.get("clientid", settings.get("appid")),
+        "AZURE_CLIENT_SECRET": variables.get("AZURE_STORAGE_SPN_CLIENT_SECRET"),
+        "AZURE_FEDERATED_TOKEN_FILE": settings.get("oauth-token-path"),
+    }  # fmt: skip
+    out |= {name: str(value) for name, value in known.items() if value}
+    return out | {f"AZURE_STORAGE_{name}": value for name, value in own.items()}
 
 
 def _has_managed_identity(known: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from azray_lab.operation import Operation, Stage
     from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import Engine
+    from azray_lab.storage.engine.stopping import Stop
 
 _MIB = 1024 * 1024
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -39,12 +40,15 @@ def _prefix(uri: BlobUri) -> str:
     return f"{uri.path.rstrip('/')}/" if uri.path else ""
 
 
-def listed(uri: BlobUri, environ: Mapping[str, str] | None = None) -> Iterator[Found]:
-    """Every blob below `uri`; one request for each 5,000 names. Our errors, as `azray blob ls` has them."""
+def listed(uri: BlobUri, environ: Mapping[str, str] | None = None, stop: Stop | None = None) -> Iterator[Found]:
+    """Every blob below `uri`; one request for each 5,000 names. Our errors, as `azray blob ls` has them.
+
+    `stop` ends it.
+    """
     from azray_lab.storage.engine import engine_for
 
-    prefix = _prefix(uri)
-    for entry in engine_for(uri, environ).list(uri.container, prefix):
+    prefix, engine = _prefix(uri), engine_for(uri, environ)
+    for entry in (engine if stop is None else engine.stoppable(stop)).list(uri.container, prefix):
         # A folder of an account with a hierarchical namespace, or a marker that some tools leave for one.
         marker = entry.name.endswith("/") or (not entry.size and entry.metadata.get("hdi_isfolder") == "true")
         if entry.kind == "blob" and not marker:

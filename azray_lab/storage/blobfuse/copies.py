@@ -21,10 +21,9 @@ from azray_lab.errors import MountError, StorageError
 from azray_lab.storage.blobfuse import mountinfo, program
 from azray_lab.storage.blobfuse.blobs import Found, Held, Place, fetch, listed
 from azray_lab.storage.blobfuse.capacity import MIB
+from azray_lab.storage.blobfuse.locks import Lock
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
     from azray_lab.operation import Operation
     from azray_lab.spec.uri import BlobUri
 
@@ -33,6 +32,7 @@ _MOUNT_SECONDS = 10.0
 _LOCK_SECONDS = 3600.0
 # How often what has landed is noted; what a crash takes of it comes again.
 _NOTE_SECONDS = 0.2
+_OPEN, _SEALED = 0o755, 0o555
 _FILES = "files"
 _PARTS = "parts"
 _JOURNAL = "journal"
@@ -52,37 +52,21 @@ class Copy:
         """The copy of `uri` among those below `base`."""
         return cls(base / hashlib.sha256(uri.encode()).hexdigest()[:16])
 
-    @contextlib.contextmanager
-    def lock(self, operation: Operation[Any], seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+    def lock(
+        self, operation: Operation[Any], seconds: float = _LOCK_SECONDS
+    ) -> contextlib.AbstractContextManager[None]:
         """The right to change the copy; waits up to `seconds` for another process that has it."""
-        guard = self._guard()
-        operation.wait_for(
-            lambda: _taken(guard),
-            reason=f"another process works on the copy in {self.root}",
-            seconds=seconds,
-            next_step="azray mounts",
-        )
-        try:
-            yield
-        finally:
-            guard.release()
+        return self._guard().held(operation, f"another process works on the copy in {self.root}", seconds)
 
     def remove_unlocked(self) -> bool:
         """Removes the copy unless another process works on it; whether it is gone."""
-        guard = self._guard()
-        if not _taken(guard):
-            return False
-        try:
-            self.remove()
-        finally:
-            guard.release()
-        return True
+        with self._guard().if_free() as free:
+            if free:
+                self.remove()
+            return free
 
-    def _guard(self) -> BaseFileLock:
-        from filelock import FileLock
-
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.root.with_name(f"{self.root.name}.lock"), timeout=0)
+    def _guard(self) -> Lock:
+        return Lock(self.root.with_name(f"{self.root.name}.lock"))
 
     def known(self) -> dict[str, Found]:
         """What the journal says is there; a half line, as a crash leaves it, does not count."""
@@ -131,6 +115,12 @@ class Copy:
                 next_step="give --cache a folder on a larger disk, or --engine blobfuse2",
                 uri=str(uri),
             )
+        with self._unsealed():
+            return self._brought(uri, wanted, operation, environ)
+
+    def _brought(
+        self, uri: BlobUri, wanted: Mapping[str, Found], operation: Operation[Any], environ: Mapping[str, str] | None
+    ) -> int:
         missing = self._settle(wanted)
         if missing:
             with operation.stage("copy", f"{len(missing):,} files") as stage, self._halves() as parts:
@@ -139,6 +129,20 @@ class Copy:
                 stage.summary = f"{len(missing):,} files"
         self._journal.touch()
         return len(missing)
+
+    @contextlib.contextmanager
+    def _unsealed(self) -> Iterator[None]:
+        """In the block the folders can be changed; else by nobody but root, where a link shows them to their owner."""
+        self._seal(_OPEN)
+        try:
+            yield
+        finally:
+            self._seal(_SEALED)
+
+    def _seal(self, mode: int) -> None:
+        for place, _, _ in os.walk(self.files):
+            if stat.S_IMODE(os.stat(place).st_mode) != mode:  # noqa: PTH116 - a Path for each costs more
+                os.chmod(place, mode)  # noqa: PTH101 - as above
 
     def _wanted(self, found: Iterable[Found], operation: Operation[Any]) -> dict[str, Found]:
         out, left_out = {}, 0
@@ -219,21 +223,12 @@ class Copy:
 
     def remove(self) -> None:
         """Removes the copy."""
+        self._seal(_OPEN)
         shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _note(journal: TextIO, held: Held) -> None:
     journal.write(json.dumps([*held.blob, held.stamp]) + "\n")
-
-
-def _taken(guard: BaseFileLock) -> bool:
-    from filelock import Timeout
-
-    try:
-        guard.acquire()
-    except Timeout:
-        return False
-    return True
 
 
 def _fits(name: str) -> bool:
@@ -265,6 +260,11 @@ def make_room(base: Path, needed: int, room: int, in_use: Iterable[Path]) -> Non
 
 def show(source: Path, path: str, environ: Mapping[str, str]) -> bool:
     """Makes `source` appear read-only at the empty folder `path`: a bind mount, else a link. True for a link."""
+    if not source.is_dir():
+        raise MountError(
+            f"the copy cannot be shown at {path}", cause=f"there is no {source}",
+            next_step=f"azray unmount {path}, then azray mount, which brings it again", path=path,
+        )  # fmt: skip
     path_variable = environ.get("PATH", os.defpath)
     if os.geteuid() == 0 and all(shutil.which(name, path=path_variable) for name in ("mount", "umount")):
         done = program.run(["mount", "--bind", str(source), path], environ, _MOUNT_SECONDS)

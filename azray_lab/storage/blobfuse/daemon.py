@@ -13,7 +13,7 @@ import psutil
 from azray_lab.errors import AzRayError, DeadlineError, MountError
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse import causes, config, mountinfo, probe, profiles, program
-from azray_lab.storage.blobfuse.access import access
+from azray_lab.storage.blobfuse.access import access, reopened
 from azray_lab.storage.credentials import Account
 
 if TYPE_CHECKING:
@@ -80,6 +80,22 @@ class Daemon:
                 self.wipe()
             raise
 
+    def opened(self) -> tuple[BlobUri | None, Mapping[str, str]]:
+        """The mount's place and the variables by which the living process has it open; this process may have others.
+
+        What cannot be read, as another user's, is as this process has it.
+        """
+        import yaml
+
+        try:
+            variables = psutil.Process(self.record.pid).environ()
+            service = yaml.safe_load(self._folder.config.read_text(encoding="utf-8"))["azstorage"]
+            environ = reopened(service, variables)
+        except (psutil.Error, OSError, KeyError, yaml.YAMLError):
+            return self._uri, self._environ
+        signature = variables.get("AZURE_STORAGE_SAS_TOKEN", "")
+        return BlobUri.parse(f"{self.record.uri}?{signature}") if self.record.signed else self._uri, environ
+
     def _write(self, capacity: Capacity, service: Mapping[str, profiles.Value]) -> None:
         uri = BlobUri.parse(self.record.uri)
         place = {**service, "container": uri.container}
@@ -113,7 +129,7 @@ class Daemon:
                 next_step="azray mount again, with --timeout 120 when the line is slow",
             )
         except DeadlineError as error:
-            raise self._failure(None, f"it did not answer within {seconds:g} s") from error
+            raise self._failure(None, f"it did not answer within {seconds:.0f} s") from error
         finally:
             _finish(process)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azray_lab.errors import MountError
+from azray_lab.errors import MountError, UsageError
 from azray_lab.storage.blobfuse import probe
 
 if TYPE_CHECKING:
@@ -53,12 +54,26 @@ def check_dead(record: Record, state: str, reason: str) -> None:
         )  # fmt: skip
 
 
-def taken(record: Record, by: str) -> MountError:
-    """The error for a folder at which something else is mounted."""
+def taken(uri: str, path: str, by: str, *, ours: bool = True) -> MountError:
+    """The error for a folder at which something else is mounted, which is only ours to unmount when it is blobfuse2."""
+    step = f"azray unmount {path}, or give another folder" if ours else "give another folder"
     return MountError(
-        f"{record.uri} cannot be mounted at {record.path}", cause=f"{by} is mounted there",
-        next_step=f"azray unmount {record.path}, or give another folder", path=record.path,
-    )  # fmt: skip
+        f"{uri} cannot be mounted at {path}", cause=f"{by} is mounted there", next_step=step, path=path, uri=uri
+    )
+
+
+@contextlib.contextmanager
+def told(path: str) -> Iterator[None]:
+    """In the block an error of the system's becomes ours."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename2 or error.filename
+        where = f"{name}: " if name else ""
+        raise MountError(
+            f"{path} cannot be used", cause=f"{where}{error.strerror or error}",
+            next_step="see that the folder and its disk are there, and yours", path=path,
+        ) from error  # fmt: skip
 
 
 def signature_lost(record: Record) -> MountError:
@@ -68,3 +83,30 @@ def signature_lost(record: Record) -> MountError:
         next_step=f"azray mount '{record.uri}?SIGNATURE' {record.path} --profile {record.profile}",
         path=record.path, uri=record.uri,
     )  # fmt: skip
+
+
+def check_cache(cache: str, path: str) -> None:
+    """UsageError for a cache folder that cannot be one: in the mount itself, or where no folder can be made."""
+    if not cache:
+        return
+    if Path(cache).resolve().is_relative_to(path):
+        raise UsageError(
+            f"the cache {cache} cannot be in the mount", cause=f"{path} has to be an empty folder",
+            next_step="--cache FOLDER outside of it",
+        )  # fmt: skip
+    made = []
+    try:
+        for folder in reversed([Path(cache), *Path(cache).parents]):
+            if not folder.is_dir():
+                folder.mkdir()
+                made.append(folder)
+        if not os.access(cache, os.W_OK | os.X_OK):
+            raise PermissionError(0, "this user may not write there")
+    except OSError as error:
+        raise UsageError(
+            f"{cache} cannot be the cache", cause=error.strerror or str(error),
+            next_step="--cache FOLDER, a folder of yours on a disk of this machine",
+        ) from error  # fmt: skip
+    finally:
+        for folder in reversed(made):
+            folder.rmdir()

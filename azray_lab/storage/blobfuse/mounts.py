@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,32 +10,31 @@ from typing import TYPE_CHECKING, Any
 from azray_lab.errors import AzRayError, MountError, UnsupportedError
 from azray_lab.spec import settings
 from azray_lab.storage.blobfuse import (
+    asking,
     capacity,
-    closing,
     copies,
     mountinfo,
     mountpoint,
+    nesting,
     plans,
-    probe,
     program,
     request,
-    unwritten,
 )
 from azray_lab.storage.blobfuse.copies import Copy
-from azray_lab.storage.blobfuse.daemon import Daemon, explained
+from azray_lab.storage.blobfuse.daemon import explained
+from azray_lab.storage.blobfuse.ending import WAIT_SECONDS, Ending
 from azray_lab.storage.blobfuse.health import Health, health, kept, state_of
-from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, place
+from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, named, place
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
-    from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.blobfuse.blobs import Found
     from azray_lab.storage.blobfuse.plans import Plan
     from azray_lab.storage.blobfuse.profiles import Setting
     from azray_lab.storage.blobfuse.request import Request
+    from azray_lab.storage.blobfuse.unwritten import Unwritten
 
 MOUNT_SECONDS = 60.0
-WAIT_SECONDS = 30.0
 _ENDING_SECONDS = 10.0
 
 
@@ -52,11 +52,12 @@ class Mounts:
         self.environ = settings.process_environment() if environ is None else environ
         self._table = table
         self._device = device
+        self._ending = Ending(self.records, self.environ, table)
 
     @property
-    def unwritten(self) -> unwritten.Unwritten:
-        """What dead mounts have left that is not in Blob."""
-        return unwritten.Unwritten(self.records)
+    def unwritten(self) -> Unwritten:
+        """What mounts have left that is not in Blob."""
+        return self._ending.unwritten
 
     # Mounting.
 
@@ -65,25 +66,44 @@ class Mounts:
 
         Fails within `seconds` (a copy takes as long as its bytes do) with the reason, and leaves nothing behind.
         """
-        path = place(wanted.path)
-        self._sweep()
-        with self.records.lock(path, operation):
-            planned = self._plan(wanted, operation)
-            record = planned.record
-            if (there := self._reused(record, operation, wanted.uri)) is not None:
+        path, end = place(wanted.path, self.records), time.monotonic() + seconds
+        if path != (link := named(wanted.path)):
+            operation.note(f"{link} is a link: mounting at {path}, to which it leads")
+        self._ending.sweep()
+        with self.records.lock(path, operation), mountpoint.told(path):
+            if (there := self._reused(wanted, path, operation)) is not None:
                 return there
-            made = mountpoint.make(path)
-            folder = self.records.folder(path)
-            try:
-                folder.make()
-                record = self._start(record, wanted, operation, seconds, planned.found).but(made=made)
-                folder.write(record)
-            except BaseException:
-                with operation.shielded():
-                    self._undo(record)
-                    mountpoint.unmake(path, made=made)
-                raise
-            return record
+            nesting.check_outside(path, self.records, self._table)
+            mountpoint.check_cache(wanted.cache, path)
+            planned = self._checked(self._plan(wanted, operation, end), wanted, operation, end)
+            return self._made(planned, wanted, operation, end - time.monotonic())
+
+    def _checked(self, planned: Plan, wanted: Request, operation: Operation[Any], end: float) -> Plan:
+        """The same plan; errors in a moment for what blobfuse2 says late, and a copy of nothing for which it is."""
+        self.explain(planned.record)
+        seen, left = planned.seen, end - time.monotonic()
+        if seen is None and asking.OWN_WAY & dict(wanted.overrides).keys():
+            return planned
+        there = bool(seen.blobs) if seen is not None else asking.anything(wanted.uri, self.environ, operation, left)
+        if not there:
+            asking.check_folder(wanted.uri, self.environ, operation, end - time.monotonic())
+            asking.check_use(planned.record, operation)
+        return planned
+
+    def _made(self, planned: Plan, wanted: Request, operation: Operation[Any], seconds: float) -> Record:
+        """The mount, made; without a trace when it cannot be."""
+        record = planned.record
+        made, folder = mountpoint.make(record.path), self.records.folder(record.path)
+        try:
+            folder.make()
+            record = self._start(record, wanted, operation, seconds, planned.found).but(made=made)
+            folder.write(record)
+        except BaseException:
+            with operation.shielded():
+                self._ending.undo(record)
+                mountpoint.unmake(record.path, made=made)
+            raise
+        return record
 
     def obstacle(self) -> AzRayError | None:
         """Why blobfuse2 cannot work here; None when nothing is in the way."""
@@ -96,9 +116,12 @@ class Mounts:
         """
         return self._plan(wanted, operation, anyway=anyway).record
 
-    def _plan(self, wanted: Request, operation: Operation[Any] | None, *, anyway: bool = False) -> Plan:
+    def _plan(
+        self, wanted: Request, operation: Operation[Any] | None, end: float | None = None, *, anyway: bool = False
+    ) -> Plan:
         problem = None if anyway and wanted.fallback != "copy" else self.obstacle()
-        return plans.plan(wanted, self.records, self.environ, problem, operation)
+        left = plans.LOOK_SECONDS if end is None else end - time.monotonic()
+        return plans.plan(wanted, self.records, self.environ, problem, operation, left)
 
     def explain(self, record: Record) -> list[Setting]:
         """Every setting of blobfuse2 for that mount with its reason, its layers first; none for a copy."""
@@ -107,43 +130,30 @@ class Mounts:
     def _capacity(self, record: Record) -> capacity.Capacity:
         return capacity.measure(Path(record.cache))
 
-    def _reused(self, record: Record, operation: Operation[Any], uri: BlobUri) -> Record | None:
-        """The mount that is there already and is the same, with one more owner; what is dead is cleared away.
+    def _reused(self, wanted: Request, path: str, operation: Operation[Any]) -> Record | None:
+        """The mount that is there already and does what is wanted, with one more owner; what is dead is cleared away.
 
         What lives is never ended: MountError for one that does not answer, DeadlineError for one that still writes.
         """
-        old = self.records.get(record.path)
-        there = mountinfo.at(record.path, self._table)
+        old = self.records.get(path)
+        there = mountinfo.at(path, self._table)
         state, reason = state_of(old, self._table) if old is not None else ("gone", "")
         if old is not None and state == "mounted":
-            if not old.same(record):
-                raise mountpoint.taken(record, f"{old.uri} as {old.profile} by {old.engine}")
-            kept = old.but(owners=tuple(dict.fromkeys((*old.owners, *record.owners))), ending=False)
-            self.records.folder(record.path).write(kept)
+            if other := plans.differs(old, wanted, self.records):
+                raise mountpoint.taken(str(wanted.uri), path, other)
+            kept = old.but(owners=tuple(dict.fromkeys((*old.owners, wanted.owner))), ending=False)
+            self.records.folder(path).write(kept)
             return kept
         if old is not None:
             mountpoint.check_dead(old, state, reason)
             if state == "ending":
-                self._daemon(old).wait(operation, _ENDING_SECONDS)
-            self._clear(old, operation, uri if str(uri) == old.uri else None)
-        elif there is not None and there.blobfuse and self._dead(record.path):
-            program.detach(record.path, self.environ)
+                self._ending.daemon(old).wait(operation, _ENDING_SECONDS)
+            self._ending.clear(old, operation, wanted.uri if str(wanted.uri) == old.uri else None)
+        elif there is not None and there.blobfuse and self._ending.dead(path):
+            program.detach(path, self.environ)
         elif there is not None:
-            raise mountpoint.taken(record, f"a {there.kind} from {there.source}")
+            raise mountpoint.taken(str(wanted.uri), path, f"{there.kind} ({there.source})", ours=there.blobfuse)
         return None
-
-    def _undo(self, record: Record) -> None:
-        """Takes away whatever a mount that failed has made so far."""
-        there = mountinfo.at(record.path, self._table)
-        if there is not None and there.blobfuse:
-            self._daemon(record).wipe()
-        elif problem := copies.hide(record.path, self.environ, lazy=True, table=self._table):
-            raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
-        self.records.forget(record)
-
-    def _dead(self, path: str) -> bool:
-        answer = probe.answers(path)
-        return answer.number == probe.LOST or (answer.silent and not program.serving(path))
 
     def _start(
         self, record: Record, wanted: Request, operation: Operation[Any], seconds: float, found: list[Found] | None
@@ -152,7 +162,7 @@ class Mounts:
             return self._copy(record, wanted, operation, found)
         with operation.stage("mount", f"{record.uri} at {record.path}") as stage:
             try:
-                done = self._daemon(record, wanted.uri).start(self._capacity(record), operation, seconds)
+                done = self._ending.daemon(record, wanted.uri).start(self._capacity(record), operation, seconds)
             except UnsupportedError as error:
                 if wanted.fallback != "copy":
                     raise
@@ -163,9 +173,6 @@ class Mounts:
         why = f"a read-only copy, because {problem.message}: {problem.cause}"
         operation.note(why)
         return self._copy(plans.copied(record, wanted, self.records).but(why=why), wanted, operation, found)
-
-    def _daemon(self, record: Record, uri: BlobUri | None = None) -> Daemon:
-        return Daemon(record, self.records.folder(record.path), self.environ, self._table, uri)
 
     def _copy(self, record: Record, wanted: Request, operation: Operation[Any], found: list[Found] | None) -> Record:
         copy = Copy(Path(record.cache))
@@ -187,99 +194,10 @@ class Mounts:
         """Unmounts when `owner` was the last who wanted it; True when the folder is gone from the tree.
 
         Waits up to `wait` seconds for files that are open, then says which and by whom (MountError, nothing changed);
-        with `lazy` it goes at once, and what is open is written when it is closed.
+        with `lazy` it goes at once, with what is mounted in it, and what is open is written when it is closed. What was
+        closed and is not in Blob all the same is kept, and told.
         """
-        path = place(path)
-        with self.records.lock(path, operation):
-            record = self.records.get(path)
-            if record is None:
-                self._unmount_foreign(path, operation, lazy=lazy)
-                return True
-            left = tuple(other for other in record.owners if other != owner)
-            if left and owner in record.owners:
-                self.records.folder(path).write(record.but(owners=left))
-                return False
-            with operation.stage("unmount", path):
-                state, reason = state_of(record, self._table)
-                if not lazy:
-                    mountpoint.check_dead(record, state, reason)
-                if state == "mounted":
-                    if not lazy:
-                        closing.closed(path, operation, wait)
-                    self._stop(record, operation, lazy=lazy)
-                elif state == "ending" and not lazy:
-                    self._daemon(record).wait(operation, wait)
-                self._clear(record, operation, ask=not lazy)
-            return True
-
-    def _unmount_foreign(self, path: str, operation: Operation[Any], *, lazy: bool) -> None:
-        there = mountinfo.at(path, self._table)
-        if there is None or not there.blobfuse:
-            raise MountError(
-                f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path,
-                cause=f"a {there.kind} from {there.source} is" if there else "the kernel lists no mount there",
-            )  # fmt: skip
-        if self._dead(path):
-            program.detach(path, self.environ)
-            return
-        if not lazy:
-            closing.closed(path, operation, WAIT_SECONDS)
-        record = Record(uri="", path=path, profile="shared", engine="blobfuse2", created=0.0)
-        Daemon(record, Folder(self.records.root), self.environ, self._table).stop(operation, lazy=lazy)
-
-    def _stop(self, record: Record, operation: Operation[Any], *, lazy: bool) -> None:
-        if record.engine == "blobfuse2":
-            # From here on nobody brings it back or takes its cache, whatever happens to this process.
-            folder = self.records.folder(record.path)
-            folder.write(record.but(ending=True))
-            try:
-                self._daemon(record).stop(operation, lazy=lazy)
-            except BaseException:
-                if mountinfo.at(record.path, self._table) is not None:
-                    folder.write(record)
-                raise
-        elif problem := copies.hide(record.path, self.environ, lazy=lazy, table=self._table):
-            raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
-
-    def _clear(
-        self, record: Record, operation: Operation[Any], uri: BlobUri | None = None, *, ask: bool = True
-    ) -> None:
-        """Takes away whatever is left of a mount, and proves it; the files of a process that still writes stay.
-
-        What a dead process had written is kept, and told, unless Blob says that it is there (`ask`).
-        """
-        if record.engine == "blobfuse2":
-            if mountinfo.at(record.path, self._table) is not None:
-                self._daemon(record).wipe()
-        elif problem := copies.hide(record.path, self.environ, lazy=True, table=self._table):
-            raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
-        if mountinfo.at(record.path, self._table) is not None:
-            raise MountError(
-                f"{record.path} is still mounted", next_step=f"as root: umount -l {record.path}", path=record.path
-            )
-        mountpoint.unmake(record.path, made=record.made)
-        if record.engine == "blobfuse2" and program.serving(record.path):
-            self.records.folder(record.path).write(record.but(ending=True))
-        else:
-            self._keep(record, operation, uri, ask=ask)
-            self.records.forget(record)
-
-    def _keep(self, record: Record, operation: Operation[Any], uri: BlobUri | None = None, *, ask: bool = True) -> None:
-        """Moves what a dead process had not written to Blob out of its cache, and tells where it is."""
-        files = unwritten.missing(record, operation, self.environ, uri) if ask else unwritten.written(record)
-        if (left := self.unwritten.keep(record, files)) is not None:
-            operation.note(str(left), unwritten=left.to_dict())
-
-    def _sweep(self) -> None:
-        """Removes what is left of mounts that were unmounted while something was open, when all of it is written."""
-        for record in self.records:
-            if record.ending:
-                with self.records.free(record.path) as free:
-                    now = self.records.get(record.path) if free else None
-                    if now is not None and now.ending and state_of(now, self._table)[0] == "gone":
-                        # A process that ends by itself empties its cache; one that was killed does not.
-                        self.unwritten.keep(now, unwritten.written(now))
-                        self.records.forget(now)
+        return self._ending.unmount(path, operation, owner=owner, wait=wait, lazy=lazy)
 
     # Looking, mending.
 
@@ -289,7 +207,7 @@ class Mounts:
 
     def __iter__(self) -> Iterator[Health]:
         """Every mount of ours, those of blobfuse2 that others made, and what dead ones have left."""
-        self._sweep()
+        self._ending.sweep()
         ours = list(self.records)
         yield from (self.health(record) for record in ours)
         known = {record.path for record in ours}
@@ -301,8 +219,8 @@ class Mounts:
 
     def mend(self, path: str, operation: Operation[Any], seconds: float = MOUNT_SECONDS) -> Record:
         """Brings back a mount whose process died or whose folder is no longer in the tree; a healthy one stays."""
-        path = place(path)
-        with self.records.lock(path, operation):
+        path = place(path, self.records)
+        with self.records.lock(path, operation), mountpoint.told(path):
             record = self.records.get(path)
             if record is None:
                 raise MountError(f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path)
@@ -314,17 +232,28 @@ class Mounts:
                 raise MountError(
                     f"{path} was unmounted", cause=reason, next_step="close what is open, then azray mount", path=path
                 )
-            folder = self.records.folder(path)
-            if record.engine == "hydrate":
-                copies.hide(path, self.environ, lazy=True, table=self._table)
-                again = record.but(linked=copies.show(Copy(Path(record.cache)).files, path, self.environ))
-            elif record.signed:
-                raise mountpoint.signature_lost(record)
-            else:
-                self._daemon(record).wipe()
-                self._keep(record, operation)
-                Path(path).mkdir(exist_ok=True)
-                with operation.stage("mount", f"{record.uri} at {path} again"):
-                    again = self._daemon(record).start(self._capacity(record), operation, seconds)
-            folder.write(again)
+            again = self._again(record, operation, seconds)
+            self.records.folder(path).write(again)
             return again
+
+    def _again(self, record: Record, operation: Operation[Any], seconds: float) -> Record:
+        """The mount, made once more at its path; a folder that had to be made for it goes when that fails."""
+        if record.engine == "hydrate":
+            copies.hide(record.path, self.environ, lazy=True, table=self._table)
+        elif record.signed:
+            raise mountpoint.signature_lost(record)
+        else:
+            self._ending.daemon(record).wipe()
+            self._ending.keep(record, operation)
+        made = mountpoint.make(record.path)
+        try:
+            return self._shown(record, operation, seconds).but(made=made or record.made)
+        except BaseException:
+            mountpoint.unmake(record.path, made=made)
+            raise
+
+    def _shown(self, record: Record, operation: Operation[Any], seconds: float) -> Record:
+        if record.engine == "hydrate":
+            return record.but(linked=copies.show(Copy(Path(record.cache)).files, record.path, self.environ))
+        with operation.stage("mount", f"{record.uri} at {record.path} again"):
+            return self._ending.daemon(record).start(self._capacity(record), operation, seconds)

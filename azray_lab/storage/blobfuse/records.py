@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from azray_lab.durable import read_json, write_json
 from azray_lab.spec import settings
+from azray_lab.storage.blobfuse import mountinfo
+from azray_lab.storage.blobfuse.locks import Lock
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
     from azray_lab.operation import Operation
     from azray_lab.storage.blobfuse.profiles import Access, Profile, Value
 
@@ -32,6 +32,8 @@ _CACHES = "azray-mounts"
 _ASIDE = "azray-unwritten"
 # How long whoever changes a mount waits for another process that does: as long as a copy's bytes may take.
 LOCK_SECONDS = 3600.0
+# How many links after each other are followed, as the kernel does (path_resolution(7)).
+_LINKS = 40
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,6 @@ class Record:
     def but(self, **changes: Any) -> Record:
         """This record with other values."""
         return dataclasses.replace(self, **changes)
-
-    def same(self, other: Record) -> bool:
-        """Whether both ask for the same: container, profile and settings."""
-        names = ("uri", "path", "profile", "allow_other", "overrides")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON."""
@@ -182,51 +179,35 @@ class Records:
             if folder.is_dir() and (record := Folder(folder).read()) is not None:
                 yield record
 
-    @contextlib.contextmanager
-    def lock(self, path: str, operation: Operation[Any], seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    def lock(
+        self, path: str, operation: Operation[Any], seconds: float = LOCK_SECONDS
+    ) -> contextlib.AbstractContextManager[None]:
         """The right to change the mount at `path`; waits up to `seconds` for another process that has it."""
-        guard = self._guard(path)
-        operation.wait_for(
-            lambda: _taken(guard),
-            reason=f"another process is mounting or unmounting {path}",
-            seconds=seconds,
-            next_step="azray mounts",
-        )
-        try:
-            yield
-        finally:
-            guard.release()
+        return self._guard(path).held(operation, f"another process is mounting or unmounting {path}", seconds)
 
-    @contextlib.contextmanager
-    def free(self, path: str) -> Iterator[bool]:
+    def free(self, path: str) -> contextlib.AbstractContextManager[bool]:
         """The same right, if nobody has it now: True with it, False without."""
-        guard = self._guard(path)
-        if not _taken(guard):
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            guard.release()
+        return self._guard(path).if_free()
 
-    def _guard(self, path: str) -> BaseFileLock:
-        from filelock import FileLock
-
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return FileLock(self.folder(path).root.with_suffix(".lock"), timeout=0, mode=0o600)
+    def _guard(self, path: str) -> Lock:
+        return Lock(self.folder(path).root.with_suffix(".lock"))
 
 
-def _taken(guard: BaseFileLock) -> bool:
-    from filelock import Timeout
+def place(path: str | Path, records: Records | None = None) -> str:
+    """Where a mount at `path` is: absolute, with every link resolved, but one by which a mount of `records` is shown.
 
-    try:
-        guard.acquire()
-    except Timeout:
-        return False
-    return True
+    The kernel lists a mount by its real place, so that a link at the end has to be followed, too. Touches no mount.
+    """
+    where, known = named(path), records or Records()
+    for _ in range(_LINKS):
+        # What is mounted may answer nobody, and a look at it would never end.
+        if known.get(where) is not None or mountinfo.at(where) is not None or not os.path.islink(where):  # noqa: PTH114 - a text
+            break
+        where = named(Path(where).parent / os.readlink(where))  # noqa: PTH115 - as above
+    return where
 
 
-def place(path: str | Path) -> str:
+def named(path: str | Path) -> str:
     """`path` made absolute, with the links in the folders above it resolved; the folder itself is not touched."""
     whole = Path(os.path.normpath(Path.cwd() / Path(path).expanduser()))
     return str(whole.parent.resolve() / whole.name)

@@ -53,6 +53,21 @@ class Request:
             raise UsageError(f"there is no profile {self.profile!r}", cause=f"there are {', '.join(PROFILES)}")
         if self.uri.path and not self.uri.path.strip("/"):
             raise UsageError(f"{self.uri} names no folder", next_step="azray mount az://CONTAINER/FOLDER /mnt/x")
+        self._check_copy()
+
+    def _check_copy(self) -> None:
+        """UsageError for what a copy cannot be, where one is asked for or allowed."""
+        if self.read_only is False and (self.engine == "hydrate" or self.fallback == "copy"):
+            asked = "--engine hydrate" if self.engine == "hydrate" else "--fallback copy"
+            raise UsageError(
+                f"{asked} and --writable contradict each other", cause="a copy on the local disk is read-only",
+                next_step=f"leave out --writable, or {asked}",
+            )  # fmt: skip
+        if self.engine == "hydrate" and self.overrides:
+            raise UsageError(
+                f"{next(iter(self.overrides))} has no effect here", cause="a copy is no mount of blobfuse2",
+                next_step="leave out --set, or --engine hydrate",
+            )  # fmt: skip
 
     @property
     def only_read(self) -> bool:
@@ -131,7 +146,8 @@ def choose(request: Request, seen: Look | None, room: int, problem: AzRayError |
     access: Access = request.access if request.access != "auto" else (seen.access if seen else "sequential")
     if request.engine == "hydrate":
         return Choice("hydrate", small, access, "asked for")
-    if request.engine == "auto" and request.profile == "dataset" and seen and small and seen.complete:
+    copied = request.engine == "auto" and request.profile == "dataset" and request.read_only is not False
+    if copied and seen and small and seen.complete:
         if seen.size <= room:
             return Choice("hydrate", small, access, f"{seen}: no FUSE mount is fast with so many small files")
         return Choice(*_fuse(request, problem), small, access, f"{seen}, more than the {room // MIB} MiB of a copy")

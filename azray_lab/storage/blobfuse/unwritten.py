@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.durable import read_json, write_json
-from azray_lab.errors import AzRayError, DeadlineError
+from azray_lab.errors import AzRayError
+from azray_lab.storage.blobfuse import asking
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
@@ -27,7 +29,7 @@ _MIB = 1024 * 1024
 # HTTP's dates are whole seconds, and there are two of them.
 _CLOCK_SECONDS = 2.0
 # A service that cannot be asked keeps nobody waiting: then all that was written is kept.
-_ASK_SECONDS = 60.0
+ASK_SECONDS = 60.0
 _PIECE = 4 * _MIB
 
 
@@ -80,8 +82,11 @@ class Unwritten:
         """What the mount at `path` has left, since that time (seconds since 1970)."""
         return [kept for kept in self if kept.path == path and kept.at >= since]
 
-    def keep(self, record: Record, files: list[Path]) -> Kept | None:
-        """Moves `files` out of the mount's cache into a folder of their own on the same disk; None without any."""
+    def keep(self, record: Record, files: list[Path], *, by_link: bool = False) -> Kept | None:
+        """Moves `files` out of the mount's cache into a folder of their own on the same disk; None without any.
+
+        `by_link`: they stay in the cache as well, for a process that is there still.
+        """
         if not files:
             return None
         name = f"{self._records.folder(record.path).root.name}-{secrets.token_hex(3)}"
@@ -95,8 +100,17 @@ class Unwritten:
         for file in files:
             target = folder / file.relative_to(record.cache)
             target.parent.mkdir(parents=True, exist_ok=True)
-            file.rename(target)
+            if by_link:
+                target.hardlink_to(file)
+            else:
+                file.rename(target)
         return kept
+
+    def drop(self, kept: Kept | None) -> None:
+        """Forgets what was kept by link, when the mount stays."""
+        if kept is not None:
+            shutil.rmtree(kept.folder)
+            (self.root / f"{Path(kept.folder).name}.json").unlink(missing_ok=True)
 
 
 def _read(note: Path) -> Kept | None:
@@ -114,7 +128,14 @@ def written(record: Record) -> list[Path]:
     """
     if record.engine != "blobfuse2" or record.read_only or not Path(record.cache).is_absolute():
         return []
-    return [file for file in _files(Path(record.cache)) if file.stat().st_mtime >= record.created - 1.0]
+    return [file for file in _files(Path(record.cache)) if _changed(file) >= record.created - 1.0]
+
+
+def _changed(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # a living process has taken it out of its cache meanwhile
+        return 0.0
 
 
 def _files(folder: Path) -> list[Path]:
@@ -122,9 +143,13 @@ def _files(folder: Path) -> list[Path]:
 
 
 def missing(
-    record: Record, operation: Operation[Any], environ: Mapping[str, str], uri: BlobUri | None = None
+    record: Record,
+    operation: Operation[Any],
+    environ: Mapping[str, str],
+    uri: BlobUri | None = None,
+    seconds: float = ASK_SECONDS,
 ) -> list[Path]:
-    """Those of `written` that are not in Blob; all of them when Blob cannot be asked within a minute.
+    """Those of `written` that are not in Blob; all of them when Blob cannot be asked within `seconds`.
 
     `uri` is the mount's place with what the record never has, a signature. One request for each file, and its bytes
     where only they can tell.
@@ -135,19 +160,14 @@ def missing(
     from azray_lab.spec.uri import BlobUri
     from azray_lab.storage.engine import engine_for
     from azray_lab.storage.engine.flights import Job, fly
-    from azray_lab.storage.engine.stopping import Stop
 
-    place, stop, end = uri or BlobUri.parse(record.uri), Stop.of(operation), time.monotonic() + _ASK_SECONDS
-
-    def check() -> None:
-        operation.check()
-        if time.monotonic() > end:
-            raise DeadlineError("the files were not compared in time")
-
+    place = uri or BlobUri.parse(record.uri)
     try:
-        engine = engine_for(place, environ).stoppable(stop)
-        same = functools.partial(_compared, engine, place, Path(record.cache))
-        found = dict(fly((Job(functools.partial(same, file), _PIECE) for file in files), check, stop))
+        with asking.within(seconds, place, operation) as stop:
+            engine = engine_for(place, environ).stoppable(stop)
+            same = functools.partial(_compared, engine, place, Path(record.cache))
+            jobs = (Job(functools.partial(same, file), _PIECE) for file in files)
+            found = dict(fly(jobs, operation.check, stop))
     except AzRayError as error:
         operation.check()
         operation.note(f"the files in {record.cache} could not be compared with Blob: {error.message}")
@@ -160,6 +180,8 @@ def _compared(engine: Engine, place: BlobUri, cache: Path, file: Path) -> tuple[
     name = prefix + PurePosixPath(file.relative_to(cache)).as_posix()
     try:
         return file, _in_blob(engine, place.container, name, file)
+    except FileNotFoundError:  # a living process has taken it out of its cache meanwhile
+        return file, True
     except UnicodeError:  # a name that is no text cannot be a blob's
         return file, False
 

@@ -21,13 +21,14 @@ from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse import mountinfo, program
 from azray_lab.storage.blobfuse.mounts import Mounts
 from azray_lab.storage.blobfuse.request import Request
+from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
 if TYPE_CHECKING:
     from azray_lab.storage.blobfuse.records import Record
 
 STUB = Path(__file__).parent / "programs" / "blobfuse2.py"
 KEY = "c2VjcmV0LWtleQ=="
-ACCOUNT = f"DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={KEY};EndpointSuffix=core.windows.net"
+ACCOUNT = f"DefaultEndpointsProtocol=http;AccountName=acc;AccountKey={KEY};BlobEndpoint="
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Stage:
     folder: Path
     table: Path
     environ: dict[str, str]
+    server: BlobServer
 
     def request(self, uri: str = "az://data/x", path: str = "m", **how: Any) -> Request:
         """A request for a folder of the test's own."""
@@ -70,8 +72,17 @@ def run(work: Callable[[Operation[Any]], Any]) -> Any:
     return Operation("test").run(work)
 
 
+@pytest.fixture(scope="session")
+def blob_server() -> Iterator[BlobServer]:
+    """A service with the containers `data` and `other`, for what is asked before blobfuse2 is started."""
+    with run_blob_server() as server:
+        server.seed("data")
+        server.seed("other")
+        yield server
+
+
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
+def stage(tmp_path: Path, blob_server: BlobServer) -> Iterator[Stage]:
     """A place where the stub is the only blobfuse2, whatever this machine has and may."""
     folder = Path(os.path.realpath(tmp_path))
     programs = folder / "bin"
@@ -84,12 +95,13 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     device.touch()
     environ = {
         "PATH": str(programs),
-        "AZURE_STORAGE_CONNECTION_STRING": ACCOUNT,
+        "AZURE_STORAGE_CONNECTION_STRING": ACCOUNT + blob_server.endpoint,
         "STUB_TABLE": str(table),
         "STUB_SEEN": str(folder / "seen"),
         **{name: value for name, value in os.environ.items() if name.startswith("PYTEST_")},
     }
-    yield Stage(Mounts(folder / "state" / "mounts", environ, table, device), folder, table, environ)
+    yield Stage(Mounts(folder / "state" / "mounts", environ, table, device), folder, table, environ, blob_server)
+    blob_server.faults()
     for name in ("m", "n"):
         for process in program.serving(str(folder / name)):
             process.kill()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,6 +277,53 @@ def test_a_copy_that_was_taken_away_is_brought_back(container: Container, mounte
     assert (path / "a").read_text() == "1"
 
 
+def test_the_error_in_a_block_is_what_comes_out_of_it(container: Container, tmp_path: Path, fresh_home: Path):
+    """With a file of the mount open, too: it goes lazily, and nobody waits; what was unmounted inside ends quietly."""
+    del fresh_home
+    container.put(a="1")
+    path, how = Path(os.path.realpath(tmp_path)) / "m", {"engine": "hydrate", "environ": container.environ}
+    with azray_lab.mount(container.uri, path, **how) as folder:
+        folder.unmount()
+    folder = azray_lab.mount(container.uri, path, **how)
+    with (path / "a").open() as file:
+        with pytest.raises(ValueError, match="mine"), folder:
+            raise ValueError("mine")
+        assert file.read() == "1"
+    assert not path.exists()
+
+
+def test_the_folders_of_a_copy_are_for_reading(container: Container):
+    """Their owner cannot make or remove a file there by mistake; syncing and removing the copy work all the same."""
+    container.put(a="1", b__c="2", d__e__f="3")
+    container.sync()
+    folders = [path for path in (container.copy.files, *container.copy.files.rglob("*")) if path.is_dir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o555}
+    container.files.rm_file(f"{container.base}/b/c")
+    container.put(d__e__g="4")
+    assert container.sync() == 1
+    assert container.there() == {"a": "1", "d/e/f": "3", "d/e/g": "4"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in container.copy.files.rglob("*") if path.is_dir()} == {0o555}
+    # As any other user than root: the test's own process may be root, for whom no mode counts.
+    script = (
+        "import os, sys; from pathlib import Path; from azray_lab.storage.blobfuse.copies import Copy\n"
+        "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "c = Copy(Path(sys.argv[1])); t = c.files / 'new'\n"
+        "try: t.touch()\nexcept PermissionError: print('refused')\n"
+        "print(c.remove_unlocked(), c.root.exists())"
+    )
+    root = Path(tempfile.mkdtemp(prefix="azray-copy-"))
+    try:
+        shutil.copytree(container.copy.root, root / "copies" / "copy")
+        for path in (root, *root.rglob("*")):
+            if os.geteuid() == 0:
+                os.chown(path, 65534, 65534)
+        command = [sys.executable, "-c", script, str(root / "copies" / "copy")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd="/")
+        assert done.stdout.split() == ["refused", "True", "False"]
+    finally:
+        shutil.rmtree(root)
+
+
 def test_who_may_not_bind_gets_a_link(container: Container, mounted: Any, tmp_path: Path):
     """Without the right, or the program, to mount, a link shows the copy; it goes as a bind mount would."""
     mounts, path, mount = mounted
@@ -291,8 +342,6 @@ def test_who_may_not_bind_gets_a_link(container: Container, mounted: Any, tmp_pa
 
 
 def _take_away(path: Path) -> None:
-    import subprocess
-
     if path.is_symlink():
         path.unlink()
         path.mkdir()

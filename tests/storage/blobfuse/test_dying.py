@@ -40,9 +40,13 @@ def test_a_daemon_that_was_killed_is_brought_back_by_the_watchdog(stage, fresh_h
 
 def test_what_a_killed_daemon_had_not_written_is_kept_by_the_watchdog(stage, fresh_home: Path):
     """Files that were written and cannot be compared with Blob come out of the cache, are listed, and stay."""
-    stage.environ["AZURE_STORAGE_CONNECTION_STRING"] = SILENT
     record, mender, handle = _dies(
-        stage, fresh_home, profile="checkpoints", cache=str(stage.folder / "nvme"), files={"a/weights.bin": "half"}
+        stage,
+        fresh_home,
+        SILENT,
+        profile="checkpoints",
+        cache=str(stage.folder / "nvme"),
+        files={"a/weights.bin": "half"},
     )
     [health] = [one for one in stage.mounts if one.owners]
     assert (health.state, health.unwritten) == ("stale", 1)
@@ -61,7 +65,7 @@ def test_what_a_killed_daemon_had_not_written_is_kept_by_the_watchdog(stage, fre
 
 def test_a_mount_by_a_signature_that_died_says_what_brings_it_back(stage, fresh_home: Path):
     """Nobody has the signature any more: `mend` and the watchdog try no other credential; a new mount has one."""
-    uri = "https://acc.blob.core.windows.net/data/x"
+    uri = f"{stage.server.endpoint}/data/x"
     record, mender, handle = _dies(stage, fresh_home, uri=f"{uri}?sv=1&sig=c2VjcmV0", profile="checkpoints")
     [health] = [one for one in stage.mounts if one.owners]
     assert f"azray mount '{uri}?SIGNATURE' {record.path} --profile checkpoints" in health.reason
@@ -75,11 +79,18 @@ def test_a_mount_by_a_signature_that_died_says_what_brings_it_back(stage, fresh_
     assert stage.unmount(owner="c1")
 
 
-def _dies(stage: Any, home: Path, files: Mapping[str, str] = MappingProxyType({}), **how: Any) -> Any:
-    """A mount of cluster `c1` whose daemon was killed with `files` in its cache, the watchdog's mender, the handle."""
+def _dies(
+    stage: Any, home: Path, account: str = "", files: Mapping[str, str] = MappingProxyType({}), **how: Any
+) -> Any:
+    """A mount of cluster `c1` whose daemon was killed with `files` in its cache, the watchdog's mender, the handle.
+
+    From then on the environment names `account`, if one is given.
+    """
     os.environ.update(stage.environ, PATH=f"{stage.environ['PATH']}:{os.environ['PATH']}")
     stage.mounts.records.root = home / "mounts"  # where the watchdog's processes look
     record = stage.mount(owner="c1", **how)
+    if account:
+        stage.environ["AZURE_STORAGE_CONNECTION_STRING"] = os.environ["AZURE_STORAGE_CONNECTION_STRING"] = account
     for name, text in files.items():
         (Path(record.cache) / name).parent.mkdir(parents=True, exist_ok=True)
         (Path(record.cache) / name).write_text(text)
@@ -128,8 +139,7 @@ def test_what_lay_in_the_cache_before_or_was_only_read_is_not_kept(stage, fresh_
 
 def test_a_note_without_its_files_is_forgotten(stage, fresh_home: Path):
     """When somebody has brought the files away, `mounts` lists them no longer, and no note stays."""
-    stage.environ["AZURE_STORAGE_CONNECTION_STRING"] = SILENT
-    _dies(stage, fresh_home, profile="shared", files={"a": "1"})
+    _dies(stage, fresh_home, SILENT, profile="shared", files={"a": "1"})
     assert stage.unmount(owner="c1")
     [kept] = stage.mounts.unwritten
     damaged = stage.mounts.unwritten.root / "damaged.json"

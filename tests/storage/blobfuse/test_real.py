@@ -149,7 +149,7 @@ def test_a_read_only_mount_refuses_to_write(account: Any, real: Path):
 @pytest.mark.parametrize(
     ("old", "new", "kind", "words"),
     [
-        ("AccountKey=Eby8", "AccountKey=AAAA", CredentialError, "refused"),
+        ("AccountKey=Eby8", "AccountKey=AAAA", CredentialError, "may not be accessed with"),
         ("BlobEndpoint=http://127.0.0.1:", "BlobEndpoint=http://127.1.2.3:", StorageError, "does not answer"),
     ],
 )

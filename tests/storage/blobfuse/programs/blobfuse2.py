@@ -30,13 +30,12 @@ SAID = {
 
 
 def table(change) -> None:
-    """Changes the table's lines in one step."""
-    with TABLE.open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        lines = change(file.read().splitlines())
-        file.seek(0)
-        file.truncate()
-        file.write("".join(f"{line}\n" for line in lines))
+    """Changes the table's lines in one step: who reads it sees all lines before, or all after, as of the kernel's."""
+    with TABLE.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fresh = TABLE.with_suffix(".new")
+        fresh.write_text("".join(f"{line}\n" for line in change(TABLE.read_text().splitlines())))
+        fresh.replace(TABLE)
 
 
 def listed(path: str) -> bool:
