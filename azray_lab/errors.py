@@ -64,7 +64,9 @@ class AzRayError(Exception):
         self.message = without_secrets(message)
         self.cause = without_secrets(cause)
         self.next_step = without_secrets(next_step)
-        self.facts = {name: without_secrets(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+        self.facts: dict[str, Any] = {
+            name: without_secrets(fact) if isinstance(fact, str) else fact for name, fact in facts.items()
+        }
         super().__init__(self.message)
 
     def __str__(self) -> str:
