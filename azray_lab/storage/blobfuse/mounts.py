@@ -95,7 +95,10 @@ class Mounts:
         record = planned.record
         made, folder = mountpoint.make(record.path), self.records.folder(record.path)
         try:
+            self._save_orphan(record, folder, operation)
             folder.make()
+            # First the record: whoever is killed from now on, the mount is found, mended and taken away.
+            folder.write(record.but(made=made))
             record = self._start(record, wanted, operation, seconds, planned.found).but(made=made)
             folder.write(record)
         except BaseException:
@@ -104,6 +107,12 @@ class Mounts:
                 mountpoint.unmake(record.path, made=made)
             raise
         return record
+
+    def _save_orphan(self, record: Record, folder: Folder, operation: Operation[Any]) -> None:
+        """Keeps what lies in the cache of a mount that nobody knows any more, and that is not in Blob."""
+        if folder.cache.is_dir():
+            lost = record.but(created=0.0, read_only=False, engine="blobfuse2", cache=str(folder.cache))
+            self._ending.keep(lost, operation)
 
     def obstacle(self) -> AzRayError | None:
         """Why blobfuse2 cannot work here; None when nothing is in the way."""

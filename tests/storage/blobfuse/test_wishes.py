@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from azray_lab.errors import BlobNotFoundError, CredentialError, MountError, StorageError, UsageError
+from azray_lab.errors import BlobNotFoundError, CancelledError, CredentialError, MountError, StorageError, UsageError
 from azray_lab.operation import Operation
 from azray_lab.storage.blobfuse.locks import Lock
 
@@ -232,6 +232,36 @@ def test_a_mount_whose_parent_is_gone_keeps_no_other_from_being_mended(stage, fr
     again: Operation[Any] = Operation("mend")
     again.run(lambda work: stage.mounts.mend(str(stage.folder / "m"), work))
     assert {one.path: one.state for one in stage.mounts}[str(stage.folder / "m")] == "mounted"
+    assert stage.unmount()
+
+
+def test_a_mount_is_known_before_its_process_is(stage):
+    """Whoever is killed while blobfuse2 starts leaves a record, by which it is found, mended and taken away."""
+    stage.environ["STUB"] = "hangs"
+    operation: Operation[Any] = Operation("mount")
+    request = stage.request(profile="checkpoints")
+    operation.start(lambda work: stage.mounts.mount(request, work))
+    end = time.monotonic() + 30
+    while not (stage.folder / "seen").exists():
+        assert time.monotonic() < end
+    found = stage.mounts.records.get(request.path)
+    assert (found.uri, found.profile, found.made) == ("az://data/x", "checkpoints", True)
+    operation.cancel("the test asked")
+    with pytest.raises(CancelledError):
+        operation.result(timeout=30)
+    assert stage.left() == []
+
+
+def test_what_an_unknown_mount_had_not_written_is_kept(stage):
+    """Its record is lost, its cache is not: before another mount takes the place, the files are kept and told."""
+    record = stage.mount(profile="checkpoints")
+    (Path(record.cache) / "precious").write_text("half")
+    stage.mounts.records.folder(record.path).record.unlink()
+    psutil.Process(record.pid).kill()
+    stage.table.write_text("")
+    assert any("1 file of" in note for note in _notes(stage, profile="checkpoints"))
+    [kept] = stage.mounts.unwritten
+    assert (Path(kept.folder) / "precious").read_text() == "half"
     assert stage.unmount()
 
 

@@ -73,6 +73,7 @@ def mount(path: str, arguments: list[str]) -> None:
     if FAULT == "code-0-without-mount":
         return
     if FAULT == "no-room-for-the-record":
+        (work / "record.json").unlink()
         (work / "record.json").mkdir()
     daemon = subprocess.Popen(
         [sys.executable, __file__, "serve", path, content.get("file_cache", {}).get("path", "")],
