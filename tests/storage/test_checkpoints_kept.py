@@ -79,6 +79,20 @@ def test_a_wrong_place_is_told_before_the_training(azurite: Azurite, server: Blo
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_save_costs_the_same_however_many_there_are(server: BlobServer, tmp_path: Path):
+    """It reads their names, and none of them."""
+    place = azray_lab.checkpoints("az://models/many", environ=server.environment(), scratch=tmp_path, keep=None)
+    counted = []
+    for name in "abcd":
+        server.faults()
+        place.save(_folder(tmp_path / name), name)
+        place.wait()
+        counted.append(server.counts())
+    assert counted[1] == counted[2] == counted[3]
+    assert "GET" not in counted[3]
+    assert [one.name for one in place.list()] == list("abcd")
+
+
 def test_facts_are_plain_numbers(server: BlobServer, tmp_path: Path):
     """NumPy's become Python's, also inside others, and such as are known in the end only; NaN stays."""
     place = azray_lab.checkpoints("az://models/facts", environ=server.environment(), scratch=tmp_path)
