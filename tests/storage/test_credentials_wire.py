@@ -282,24 +282,29 @@ def test_a_public_container_is_read_without_a_credential(
         Account.of(public, chosen)
 
 
-_LOOKED_UP: list[str] = []
+@pytest.fixture(scope="module")
+def look_ups() -> list[str]:
+    """The names of hosts that this process has looked up, as Python's audit events tell them; the hook stays."""
+    found: list[str] = []
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "socket.getaddrinfo":
+            found.append(str(arguments[0]))
+
+    sys.addaudithook(note)
+    return found
 
 
-def _note_look_ups(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "socket.getaddrinfo":
-        _LOOKED_UP.append(str(arguments[0]))
-
-
-@pytest.mark.parametrize("name", ["data/x", "data"])
-def test_an_account_that_is_not_there_is_told_before_anybody_is_asked(entra: Entra, az: Path, name: str):
-    """Nobody chose a credential and the host is unknown: one look-up, no token, no call of `az`, and what to check."""
-    sys.addaudithook(_note_look_ups)  # it stays until this process ends
-    _LOOKED_UP.clear()
+@pytest.mark.parametrize("environ", [{}, {"AZURE_STORAGE_AUTH_MODE": "cli"}])
+def test_an_account_that_is_not_there_is_told_before_anybody_is_asked(
+    entra: Entra, az: Path, look_ups: list[str], environ: dict[str, str]
+):
+    """The host is unknown, a credential chosen or not: a look-up, no token, no call of `az`, and what to check."""
+    look_ups.clear()
     with pytest.raises(StorageError, match=r"there is no host no-such-account\.invalid") as caught:
-        engine_for(BlobUri.parse(f"https://no-such-account.invalid/{name}"), {})
+        engine_for(BlobUri.parse("https://no-such-account.invalid/data/x"), environ)
     assert "account's name" in caught.value.next_step
-    assert _LOOKED_UP[0] == "no-such-account.invalid"
-    assert set(_LOOKED_UP) == {"no-such-account.invalid"}
+    assert look_ups == ["no-such-account.invalid"]
     assert (entra.attempts, az.exists()) == (0, False)
 
 

@@ -114,7 +114,7 @@ class Account:
         container (or the blob) of `uri` is public. That is said in the log. Costs a look-up of the host, a token, and
         at most two requests; StorageError where there is no such host, before anybody is asked for a token.
         """  # noqa: D205 - one sentence
-        if self.chosen or self.identity is None:
+        if self.identity is None:
             return self
         found = _anonymous.get((self, uri.container if uri is not None else ""))
         if found is not None:
@@ -122,6 +122,8 @@ class Account:
         from azray_lab.storage.engine.connections import Connections
 
         Connections(self.endpoint).resolve()
+        if self.chosen:
+            return self
         try:
             credential = self.token_credential()
             if credential is not None:
