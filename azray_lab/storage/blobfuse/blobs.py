@@ -70,18 +70,20 @@ def fetch(
     stage: Stage,
     done: Callable[[Held], None],
     environ: Mapping[str, str] | None = None,
+    stop: Stop | None = None,
 ) -> None:
     """Brings `wanted` to `place`, read-only, each file whole or not at all, 64 at a time.
 
     A large file travels in ranges side by side, so it counts with all its bytes among those under way.
 
-    `done` is told of each that is there, with the version that came. One that is gone by now is left out.
+    `done` is told of each that is there, with the version that came. One that is gone by now is left out. `stop` ends
+    it before its time.
     """
     from azray_lab.storage.engine import engine_for
     from azray_lab.storage.engine.flights import BYTES_IN_FLIGHT, Job, fly
     from azray_lab.storage.engine.stopping import Stop
 
-    stop = Stop.of(operation)
+    stop = Stop.of(operation) if stop is None else stop
     bring = functools.partial(_bring, engine_for(uri, environ).stoppable(stop), uri.container, _prefix(uri), place)
     total, there, files, told, began = sum(blob.size for blob in wanted), 0, 0, -1, time.monotonic()
     jobs = (Job(functools.partial(bring, blob), min(blob.size, BYTES_IN_FLIGHT)) for blob in wanted)

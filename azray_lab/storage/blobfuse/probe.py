@@ -5,6 +5,7 @@ A process that waits for a dead FUSE mount cannot even be killed; so it must not
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -52,6 +53,16 @@ def is_empty(path: str | Path, seconds: float = ANSWER_SECONDS) -> Answer:
     return _ask(path, "empty", seconds)
 
 
+def leave(process: subprocess.Popen[str]) -> None:
+    """Kills a process that waits for a mount, and leaves it: it ends when the mount is freed, and is reaped later."""
+    process.kill()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    _hanging.append(process)
+
+
 def _ask(path: str | Path, verb: str, seconds: float) -> Answer:
     _hanging[:] = [process for process in _hanging if process.poll() is None]
     process = subprocess.Popen(
@@ -64,10 +75,7 @@ def _ask(path: str | Path, verb: str, seconds: float) -> Answer:
     try:
         out, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
-        if process.stdout is not None:
-            process.stdout.close()
-        _hanging.append(process)  # reaped at a later question: it ends when the mount is freed
+        leave(process)
         return Answer(ok=False, error=f"no answer within {seconds:g} s", silent=True)
     try:
         found = json.loads(out)

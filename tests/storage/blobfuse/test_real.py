@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import azray_lab
+import azray_lab.mounting
 from azray_lab.errors import BlobNotFoundError, CredentialError, MountError, StorageError
 from azray_lab.storage.blobfuse import mountinfo, probe, program
 from azray_lab.testing.blob_server import run_blob_server
