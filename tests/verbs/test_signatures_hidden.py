@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,8 @@ def azray(
     (tmp_path / "f").write_text("text")
     (tmp_path / "d" / "1").write_text("1")
     (tmp_path / "d" / "2").write_text("2")
+    for path in (tmp_path / "d").iterdir():
+        os.utime(path, (time.time() - 60, time.time() - 60))  # what is of the second of a sync is copied again
     secret = parse_qs(sas)["sig"][0]
 
     def run(words: str, *more: str) -> tuple[int, str]:
