@@ -23,6 +23,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from azray_lab.errors import StorageError, UsageError
 from azray_lab.spec.uri import BlobUri
+from azray_lab.storage.beyond import Beyond
 from azray_lab.storage.changing import Changing
 from azray_lab.storage.clients import async_service
 from azray_lab.storage.credentials import Account, Credentials, signatures
@@ -78,7 +79,7 @@ def take_over(*protocols: str) -> None:
         fsspec.register_implementation(protocol, BlobFileSystem, clobber=True)
 
 
-class BlobFileSystem(Travelling, Opening, Changing, Looking, AzureBlobFileSystem):  # type: ignore[misc]  # adlfs has no types
+class BlobFileSystem(Travelling, Opening, Changing, Looking, Beyond):
     """adlfs for one account. Its arguments are plain, so that fsspec can tell instances apart and pickle them.
 
     `endpoint` is the account's address, None: that of the environment. Credentials are given as `credentials`, or by

@@ -213,7 +213,7 @@ class Opening:
     """The part of the file system that opens; an error inside the `with` block leaves what was there before."""
 
     default_cache_type: str
-    exists: Callable[[str], bool]
+    exists: Any
     elsewhere: Callable[[Mapping[str, Any]], bool]
     blob_at: Callable[[str], tuple[Engine, str, str]]
 

@@ -1,13 +1,14 @@
-"""The file system as JSON, as fsspec has it, and the storage options that it takes from adlfs."""
+"""The file system as JSON, and what it takes from adlfs: storage options, and calls with options of their own."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
 
+from azray_lab.errors import CredentialError
 from azray_lab.storage.credentials import credentials
 from azray_lab.storage.filesystem import BlobFileSystem, filesystem
 
@@ -68,3 +69,27 @@ def test_the_host_of_a_national_cloud():
         assert files.account.endpoint == f"https://{host}"
         assert BlobFileSystem.from_dict(files.to_dict()).account.endpoint == f"https://{host}"
     assert keyed.account.key == "c2VjcmV0"
+
+
+@pytest.mark.azurite
+def test_refusals_of_what_stays_adlfs(azurite: Azurite):
+    """A wrong key and a missing container are told by calls with adlfs's own options as by all others."""
+    azurite.container("data")
+    right = filesystem(environ=azurite.environment())
+    right.pipe_file("data/tagged", b"1", tags={"a": "b"})
+    assert right.cat_file("data/tagged", timeout=10) == b"1"
+    with pytest.raises(FileNotFoundError):
+        right.pipe_file("nowhere/tagged", b"1", tags={"a": "b"})
+    string = azurite.connection_string.replace(azurite.key, "d3Jvbmc=")
+    wrong = filesystem(environ={"AZURE_STORAGE_CONNECTION_STRING": string}, version_aware=True)
+    calls: list[Any] = [
+        lambda: wrong.info("data/tagged", version_id="x"),
+        lambda: wrong.ls("data"),
+        lambda: wrong.cat_file("data/tagged"),
+        lambda: wrong.pipe_file("data/tagged", b"2", tags={"a": "b"}),
+        lambda: wrong.put_file(__file__, "data/tagged", tags={"a": "b"}),
+        lambda: wrong.rm_file("data/tagged"),
+    ]
+    for call in calls:
+        with pytest.raises(CredentialError, match="may not be accessed"):
+            call()
