@@ -197,7 +197,7 @@ def copy(
     name. A source URI with `*`, `?` or `[...]` is a pattern: what matches goes by its name below the pattern's fixed
     part, `recursive` also takes what is in folders that match. From blob to blob the service copies where it can read
     the source; else, which a note says, the bytes pass through this machine, and properties, metadata and a tier that
-    was set go along. What exists is overwritten. At most 112 MiB are under way. A file or blob appears when it is
+    was set go along. What exists is overwritten. At most 80 MiB are under way. A file or blob appears when it is
     complete; on an error or cancellation the others stay as they were. `check`, `md5` (or True) or `crc64`, compares
     checksums end to end; `create` makes the container of the destination.
 
