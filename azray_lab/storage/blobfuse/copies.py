@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from azray_lab.errors import MountError, StorageError
-from azray_lab.storage.blobfuse import mountinfo, program
+from azray_lab.errors import StorageError
 from azray_lab.storage.blobfuse.blobs import Found, Held, Place, fetch, listed
 from azray_lab.storage.blobfuse.capacity import MIB
 from azray_lab.storage.blobfuse.locks import Lock
@@ -27,12 +26,13 @@ if TYPE_CHECKING:
     from azray_lab.operation import Operation
     from azray_lab.spec.uri import BlobUri
 
-_MOUNT_SECONDS = 10.0
 # How long a mount waits for another one of the same data, which takes as long as its bytes do.
 _LOCK_SECONDS = 3600.0
 # How often what has landed is noted; what a crash takes of it comes again.
 _NOTE_SECONDS = 0.2
 _OPEN, _SEALED = 0o755, 0o555
+# How many of the names that are left out a note has for people, and how many for programs.
+_NAMED, _TOLD = 3, 1000
 _FILES = "files"
 _PARTS = "parts"
 _JOURNAL = "journal"
@@ -91,6 +91,34 @@ class Copy:
         """When it was brought up to date last (seconds since 1970)."""
         return self._journal.stat().st_mtime if self._journal.exists() else 0.0
 
+    def generation(self, number: int) -> Copy:
+        """Another copy of the same URI, for a mount that is to show what has changed under one that stays as it is."""
+        return Copy(self.root.with_name(f"{self.root.name}-{number}"))
+
+    def fresh(self, found: Iterable[Found]) -> bool:
+        """Whether it is what `found` is."""
+        return fitting(found)[0] == self.known()
+
+    def begin_from(self, other: Copy) -> None:
+        """Takes the files of `other`, by links: both have them on the disk once, and each changes by replacing its own.
+
+        Does nothing when there is something here already.
+        """
+        if self._journal.exists():
+            return
+        self.files.mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name in other.known():
+            file = self.files / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                file.hardlink_to(other.files / name)
+        shutil.copyfile(other.journal, self._journal)
+
+    @property
+    def journal(self) -> Path:
+        """Which version of each file is there."""
+        return self._journal
+
     def sync(
         self,
         uri: BlobUri,
@@ -105,9 +133,13 @@ class Copy:
         """
         self.files.mkdir(mode=0o755, parents=True, exist_ok=True)
         with operation.stage("look", f"looking at {uri}") as stage:
-            wanted = self._wanted(listed(uri, environ) if found is None else found, operation)
+            wanted, left_out = fitting(listed(uri, environ) if found is None else found, operation.check)
             total = sum(blob.size for blob in wanted.values())
             stage.summary = f"{len(wanted):,} files, {total / MIB:.1f} MiB"
+        if left_out:
+            some = ", ".join(map(repr, left_out[:_NAMED])) + (" and more" if len(left_out) > _NAMED else "")
+            words = f"left out {len(left_out)} blobs whose names cannot be files: {some}"
+            operation.note(words, left_out=len(left_out), names=left_out[:_TOLD])
         if total > room:
             raise StorageError(
                 f"{uri} is larger than its copy may be",
@@ -143,23 +175,6 @@ class Copy:
         for place, _, _ in os.walk(self.files):
             if stat.S_IMODE(os.stat(place).st_mode) != mode:  # noqa: PTH116 - a Path for each costs more
                 os.chmod(place, mode)  # noqa: PTH101 - as above
-
-    def _wanted(self, found: Iterable[Found], operation: Operation[Any]) -> dict[str, Found]:
-        out, left_out = {}, 0
-        for blob in found:
-            operation.check()
-            if _fits(blob.name):
-                out[blob.name] = blob
-            else:
-                left_out += 1
-        # Blob knows `a` and `a/b` side by side, a file system does not.
-        clashes = {folder for name in out for folder in _folders(name)} & out.keys()
-        if left_out or clashes:
-            count = left_out + len(clashes)
-            operation.note(f"left out {count} blobs whose names cannot be files", left_out=count)
-        for name in clashes:
-            del out[name]
-        return out
 
     def _settle(self, wanted: Mapping[str, Found]) -> list[Found]:
         """Removes what is there and not wanted, writes the journal anew, and returns what is missing."""
@@ -227,6 +242,20 @@ class Copy:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
+def fitting(found: Iterable[Found], check: Callable[[], None] = lambda: None) -> tuple[dict[str, Found], list[str]]:
+    """The blobs that can be files, by their names, and the names of the others."""
+    out, left_out = {}, []
+    for blob in found:
+        check()
+        if _fits(blob.name):
+            out[blob.name] = blob
+        else:
+            left_out.append(blob.name)
+    # Blob knows `a` and `a/b` side by side, a file system does not.
+    clashes = {folder for name in out for folder in _folders(name)} & out.keys()
+    return {name: blob for name, blob in out.items() if name not in clashes}, [*left_out, *sorted(clashes)]
+
+
 def _note(journal: TextIO, held: Held) -> None:
     journal.write(json.dumps([*held.blob, held.stamp]) + "\n")
 
@@ -242,56 +271,14 @@ def _folders(name: str) -> Iterable[str]:
     return ("/".join(parts[:end]) for end in range(1, len(parts)))
 
 
-def make_room(base: Path, needed: int, room: int, in_use: Iterable[Path]) -> None:
-    """Removes copies below `base` that nobody uses, the longest unused first, until `needed` bytes fit into `room`.
+def make_room(base: Path, needed: int, room: Callable[[], int], in_use: Iterable[Path]) -> None:
+    """Removes copies below `base` that nobody uses, the longest unused first, until `needed` bytes fit into `room()`.
 
     A folder without our journal is somebody's own and stays.
     """
     kept = set(in_use)
-    copies = [Copy(root) for root in base.glob("*") if (root / _JOURNAL).is_file()]
-    total = sum(copy.size() for copy in copies)
-    for copy in sorted((copy for copy in copies if copy.root not in kept), key=Copy.used):
-        if total + needed <= room:
+    copies = [Copy(root) for root in base.glob("*") if root not in kept and (root / _JOURNAL).is_file()]
+    for copy in sorted(copies, key=Copy.used):
+        if needed <= room():
             return
-        size = copy.size()
-        if copy.remove_unlocked():
-            total -= size
-
-
-def show(source: Path, path: str, environ: Mapping[str, str]) -> bool:
-    """Makes `source` appear read-only at the empty folder `path`: a bind mount, else a link. True for a link."""
-    if not source.is_dir():
-        raise MountError(
-            f"the copy cannot be shown at {path}", cause=f"there is no {source}",
-            next_step=f"azray unmount {path}, then azray mount, which brings it again", path=path,
-        )  # fmt: skip
-    path_variable = environ.get("PATH", os.defpath)
-    if os.geteuid() == 0 and all(shutil.which(name, path=path_variable) for name in ("mount", "umount")):
-        done = program.run(["mount", "--bind", str(source), path], environ, _MOUNT_SECONDS)
-        if done.code == 0:
-            done = program.run(["mount", "-o", "remount,bind,ro", path], environ, _MOUNT_SECONDS)
-            if done.code == 0:
-                return False
-            program.run(["umount", path], environ, _MOUNT_SECONDS)
-    folder = Path(path)
-    try:
-        folder.rmdir()
-        folder.symlink_to(source)
-    except OSError as error:
-        raise MountError(
-            f"the copy cannot be shown at {path}", cause=error.strerror or str(error),
-            next_step=f"ls -ld {folder.parent}", path=path,
-        ) from error  # fmt: skip
-    return True
-
-
-def hide(path: str, environ: Mapping[str, str], *, lazy: bool = False, table: Path = mountinfo.TABLE) -> str:
-    """Takes the bind mount or the link away; returns what went wrong, empty when nothing did."""
-    if Path(path).is_symlink():
-        Path(path).unlink()
-        Path(path).mkdir()
-        return ""
-    if mountinfo.at(path, table) is None:
-        return ""
-    done = program.run(["umount", *(["-l"] if lazy else []), path], environ, _MOUNT_SECONDS)
-    return "" if done.code == 0 else done.said.strip()
+        copy.remove_unlocked()

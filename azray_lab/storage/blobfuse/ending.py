@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azray_lab.errors import MountError
-from azray_lab.storage.blobfuse import closing, copies, mountinfo, mountpoint, nesting, probe, program, unwritten
+from azray_lab.storage.blobfuse import closing, mountinfo, mountpoint, nesting, probe, program, showing, unwritten
 from azray_lab.storage.blobfuse.daemon import Daemon
 from azray_lab.storage.blobfuse.health import state_of
 from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, place
@@ -139,7 +139,7 @@ class Ending:
         return [file for file in found if file.relative_to(record.cache) not in writes]
 
     def _hide(self, record: Record, *, lazy: bool) -> None:
-        if problem := copies.hide(record.path, self._environ, lazy=lazy, table=self._table):
+        if problem := showing.hide(record.path, self._environ, lazy=lazy, table=self._table):
             raise MountError(f"{record.path} cannot be unmounted", cause=problem, path=record.path)
 
     def undo(self, record: Record) -> None:

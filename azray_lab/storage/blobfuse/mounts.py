@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +14,7 @@ from azray_lab.errors import AzRayError, MountError, UnsupportedError
 from azray_lab.spec import settings
 from azray_lab.storage.blobfuse import (
     asking,
+    blobs,
     capacity,
     copies,
     mountinfo,
@@ -19,11 +23,12 @@ from azray_lab.storage.blobfuse import (
     plans,
     program,
     request,
+    showing,
 )
 from azray_lab.storage.blobfuse.copies import Copy
 from azray_lab.storage.blobfuse.daemon import explained
 from azray_lab.storage.blobfuse.ending import WAIT_SECONDS, Ending
-from azray_lab.storage.blobfuse.health import Health, health, kept, state_of
+from azray_lab.storage.blobfuse.health import Health, health, kept, quick, state_of
 from azray_lab.storage.blobfuse.records import USER, Folder, Record, Records, named, place
 
 if TYPE_CHECKING:
@@ -184,13 +189,20 @@ class Mounts:
         return self._copy(plans.copied(record, wanted, self.records).but(why=why), wanted, operation, found)
 
     def _copy(self, record: Record, wanted: Request, operation: Operation[Any], found: list[Found] | None) -> Record:
-        copy = Copy(Path(record.cache))
-        room = plans.room(copy.root)
-        used = [Path(other.cache) for other in self.records if other.engine == "hydrate"]
-        with copy.lock(operation):
-            copies.make_room(copy.root.parent, 0, room, [*used, copy.root])
-            copy.sync(wanted.uri, operation, room + copy.size(), self.environ, found)
-            done = record.but(linked=copies.show(copy.files, record.path, self.environ))
+        base = Copy(Path(record.cache))
+        with base.lock(operation), contextlib.ExitStack() as stack:
+            found = list(blobs.listed(wanted.uri, self.environ)) if found is None else found
+            others = [one for one in self.records if one.engine == "hydrate" and one.path != record.path]
+            copy = _unshared(base, {Path(one.cache) for one in others if quick(one, self._table) == "mounted"}, found)
+            if copy.root != base.root:
+                stack.enter_context(copy.lock(operation))
+                copy.begin_from(base)
+            room = functools.partial(plans.room, copy.root)
+            in_use = [copy.root, base.root, *(Path(one.cache) for one in others)]
+            copies.make_room(copy.root.parent, sum(b.size for b in found) - copy.size(), room, in_use)
+            copy.sync(wanted.uri, operation, room() + copy.size(), self.environ, found)
+            linked = showing.show(copy.files, record.path, self.environ)
+            done = record.but(cache=str(copy.root), linked=linked)
             # Before the lock goes: by the record another mount sees that this copy is in use.
             self.records.folder(record.path).write(done)
         return done
@@ -248,7 +260,7 @@ class Mounts:
     def _again(self, record: Record, operation: Operation[Any], seconds: float) -> Record:
         """The mount, made once more at its path; a folder that had to be made for it goes when that fails."""
         if record.engine == "hydrate":
-            copies.hide(record.path, self.environ, lazy=True, table=self._table)
+            showing.hide(record.path, self.environ, lazy=True, table=self._table)
         elif record.signed:
             raise mountpoint.signature_lost(record)
         else:
@@ -263,6 +275,12 @@ class Mounts:
 
     def _shown(self, record: Record, operation: Operation[Any], seconds: float) -> Record:
         if record.engine == "hydrate":
-            return record.but(linked=copies.show(Copy(Path(record.cache)).files, record.path, self.environ))
+            return record.but(linked=showing.show(Copy(Path(record.cache)).files, record.path, self.environ))
         with operation.stage("mount", f"{record.uri} at {record.path} again"):
             return self._ending.daemon(record).start(self._capacity(record), operation, seconds)
+
+
+def _unshared(base: Copy, shown: set[Path], found: list[Found]) -> Copy:
+    """The copy that may become what `found` is: no mount shows it, or it is that already."""
+    several = (base.generation(number) if number > 1 else base for number in itertools.count(1))
+    return next(copy for copy in several if copy.root not in shown or copy.fresh(found))

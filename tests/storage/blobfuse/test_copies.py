@@ -97,7 +97,9 @@ def test_names_that_are_no_files_stay_out_and_are_counted(container: Container):
     operation: Operation[int] = Operation("sync")
     operation.run(lambda work: container.copy.sync(container.uri, work, ROOM, container.environ))
     assert container.there() == {"a": "1", "x/y": "3"}
-    assert [e.data["left_out"] for e in operation.events if e.kind == "note"] == [2]
+    [note] = [event for event in operation.events if event.kind == "note"]
+    assert (note.data["left_out"], note.data["names"]) == (2, ["/etc/passwd", "x"])
+    assert note.message == "left out 2 blobs whose names cannot be files: '/etc/passwd', 'x'"
 
 
 def test_what_is_too_large_is_not_begun(container: Container):
@@ -115,17 +117,30 @@ def test_room_is_made_by_what_nobody_uses(tmp_path: Path):
         copy.files.mkdir(parents=True)
         (copy.root / "journal").write_text(f'["f", 100, "{name}"]\n')
         os.utime(copy.root / "journal", (1000 - age, 1000 - age))
-    make_room(tmp_path, 50, 260, [tmp_path / "used"])
+
+    def room() -> int:
+        return 260 - sum(Copy(path).size() for path in tmp_path.iterdir() if path.is_dir())
+
+    make_room(tmp_path, 50, room, [tmp_path / "used"])
     assert sorted(path.name for path in tmp_path.glob("*") if path.is_dir()) == ["new", "used"]
-    make_room(tmp_path, 200, 260, [tmp_path / "used"])
+    make_room(tmp_path, 200, room, [tmp_path / "used"])
     assert [path.name for path in tmp_path.glob("*") if path.is_dir()] == ["used"]
+
+
+def test_what_fits_evicts_nothing(tmp_path: Path):
+    """Copies that nobody uses stay as long as there is room for the next one."""
+    copy = Copy(tmp_path / "unused")
+    copy.files.mkdir(parents=True)
+    copy.journal.write_text('["f", 100, "x"]\n')
+    make_room(tmp_path, 50, lambda: 50, [])
+    assert copy.known()
 
 
 def test_room_is_never_made_by_what_is_not_a_copy(tmp_path: Path):
     """A folder without our journal is somebody's own: it stays, whatever is missing."""
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.jpg").write_text("x")
-    make_room(tmp_path, 10**9, 0, [])
+    make_room(tmp_path, 10**9, lambda: 0, [])
     assert (tmp_path / "photos" / "one.jpg").read_text() == "x"
 
 
@@ -138,13 +153,13 @@ def test_a_copy_that_another_process_works_on_is_waited_for_and_kept(tmp_path: P
 
     def work(operation: Operation[None]) -> None:
         with copy.lock(operation):
-            make_room(tmp_path, 200, 100, [])
+            make_room(tmp_path, 200, lambda: 100, [])
             assert copy.known()
             with pytest.raises(DeadlineError, match="another process works"), Copy(copy.root).lock(operation, 0.05):
                 pass
 
     first.run(work)
-    make_room(tmp_path, 200, 100, [])
+    make_room(tmp_path, 200, lambda: 100, [])
     assert not copy.root.exists()
 
 
@@ -263,6 +278,31 @@ def test_copies_lie_below_the_cache_folder_beside_what_is_there(container: Conta
     assert Path(record.cache).parent == tmp_path / "nvme" / "azray-copies"
     assert Operation[bool]("u").run(lambda work: mounts.unmount(str(path), work))
     assert sorted(one.name for one in (tmp_path / "nvme").iterdir()) == ["azray-copies", "mine", "note.txt"]
+
+
+def test_a_second_mount_changes_nothing_under_the_first(container: Container, mounted: Any):
+    """Each shows what was there when it was mounted; what has not changed is on the disk once, and comes once."""
+    mounts, path, mount = mounted
+    container.put(a="1", same="x", gone="3")
+    first = mount(engine="hydrate")
+    request = Request(container.uri, f"{path}2", "dataset", "hydrate")
+    shared = Operation[Any]("mount").run(lambda work: mounts.mount(request, work))
+    assert shared.cache == first.cache
+    assert Operation[Any]("unmount").run(lambda work: mounts.unmount(f"{path}2", work))
+    container.put(a="one")
+    container.files.rm_file(f"{container.base}/gone")
+    second = Operation[Any]("mount").run(lambda work: mounts.mount(request, work))
+    try:
+        assert [(path / name).read_text() for name in ("a", "same", "gone")] == ["1", "x", "3"]
+        assert sorted(one.name for one in Path(f"{path}2").iterdir()) == ["a", "same"]
+        assert Path(f"{path}2/a").read_text() == "one"
+        files = [Path(record.cache) / "files" / "same" for record in (first, second)]
+        assert files[0].stat().st_ino == files[1].stat().st_ino
+    finally:
+        Operation[Any]("unmount").run(lambda work: mounts.unmount(f"{path}2", work))
+    assert Operation[Any]("unmount").run(lambda work: mounts.unmount(str(path), work))
+    assert mount(engine="hydrate").cache == first.cache
+    assert (path / "a").read_text() == "one"
 
 
 def test_a_copy_that_was_taken_away_is_brought_back(container: Container, mounted: Any):
