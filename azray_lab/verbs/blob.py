@@ -152,9 +152,11 @@ def sync(
 def _refuse_pipes(source: str, destination: str) -> None:
     """UsageError for `-`, by which other tools mean their input and output; a file of that name is `./-`."""
     if source == "-":
-        raise UsageError("cp does not read its input", next_step=f"write it to a file, and copy that to {destination}")
+        raise UsageError(
+            "cp does not read its input", next_step=f"write it to a file, and copy that to {_shown(destination)}"
+        )
     if destination == "-":
-        raise UsageError("cp does not write to its output", next_step=f"azray blob cat {source.partition('?')[0]}")
+        raise UsageError("cp does not write to its output", next_step=f"azray blob cat {_shown(source)}")
 
 
 def _with_container(face: Face, make: Callable[[bool], Task[T]], destination: str, *, create: bool) -> T:

@@ -147,6 +147,20 @@ def test_rows_follow_any_stream_of_events(stream: list[tuple[str, Any]]) -> None
         assert state == ("running" if last == "started" else last)
 
 
+@pytest.mark.parametrize("name", ["sig", "SIG", "AccountKey", "SharedAccessSignature", "skoid"])
+@pytest.mark.parametrize("around", ["{}", "no blob 'https://a.b/c?sp=r&{}&se=2'", "[{}]", "AccountName=a;{};x", "({})"])
+def test_errors_repeat_no_secret_of_a_storage_account(name: str, around: str) -> None:
+    """Whoever quotes what was typed or what a library said: it is in no part of the error, nor in a pickle of it."""
+    text = around.format(f"{name}=S3cr%2Bet/+==")
+    import pickle
+
+    error = AzRayError(text, cause=text, next_step=text, uri=text)
+    for one in (error, pickle.loads(pickle.dumps(error))):  # noqa: S301 - its own bytes
+        assert "S3cr" not in f"{one} {one!r} {one.args} {one.to_dict()}"
+        assert str(one).count(f"{name}=***") == 3
+    assert AzRayError("what follows ? has no sig=").message == "what follows ? has no sig="
+
+
 @given(st.text(), st.text(), st.dictionaries(st.sampled_from(["path", "port"]), st.integers()))
 def test_errors_survive_pickling_whole(message: str, cause: str, facts: dict[str, int]) -> None:
     """What Ray and thread pools pickle keeps type, words and facts."""

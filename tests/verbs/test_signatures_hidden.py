@@ -57,6 +57,8 @@ _FAILED = [
     ("blob rm {c}/none?{sas}", "there is no blob"),
     ("blob cp f {account}/nowhere/x?{sas}", "mb"),
     ("blob cp none {c}/x?{sas}", "there is no file"),
+    ("blob cp - {c}/x?{sas}", "copy that to http"),
+    ("blob cp {c}/x?{sas} -", "azray blob cat http"),
     ("blob cp account/data/x?{sas} d", "neither"),
     ("blob cp {c}?{sas} down3", "-r"),
     ("blob sync {c}/none?{sas} down3", "there is no"),
