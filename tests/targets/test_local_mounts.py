@@ -204,3 +204,21 @@ def test_a_task_that_asks_wrongly_is_told_what_is_wrong(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"path|list"):
         MountPlugin.validate({"azray_mounts": wrong})
     MountPlugin.validate({"azray_mounts": [{"uri": "az://data", "path": "/mnt/data"}]})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ([{"uri": "az://data", "pth": "/m"}], "0.pth is no setting of a mount. Did you mean 'path'?"),
+        ("az://data", "azray_mounts: its value: Input should be a valid list"),
+        ([{"uri": "az://data", "path": "/m", "engine": "hydrate", "read_only": False}], "contradict each other"),
+    ],
+)
+def test_what_is_wrong_in_a_task_s_mount_is_one_line(wrong: Any, words: str) -> None:
+    """As the spec tells it: the place, and the key that was probably meant."""
+    from azray_lab.storage.blobfuse.ray_plugin import MountPlugin
+
+    with pytest.raises(ValueError, match="azray_mounts") as caught:
+        MountPlugin.validate({"azray_mounts": wrong})
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -49,17 +49,35 @@ class MountPlugin(RuntimeEnvPlugin):
 
 
 def wanted(mounts: Any) -> list[Request]:
-    """What is asked for; ValueError that names what is wrong."""
-    from pydantic import TypeAdapter
+    """What is asked for; ValueError, which is what Ray expects, in one line that names what is wrong."""
+    from pydantic import TypeAdapter, ValidationError
 
+    from azray_lab.errors import UsageError
     from azray_lab.spec import settings
     from azray_lab.spec.models import MountSpec
     from azray_lab.storage.blobfuse.request import from_spec
 
-    # pydantic's error is a ValueError, which is what Ray expects.
-    specs = TypeAdapter(list[MountSpec]).validate_python(mounts)
+    try:
+        specs = TypeAdapter(list[MountSpec]).validate_python(mounts)
+    except ValidationError as error:
+        raise ValueError(f"{NAME}: {'; '.join(map(_told, error.errors(include_url=False)))}") from None
     owner = settings.variable("AZRAY_CLUSTER_ID") or "user"
-    return [from_spec(spec, owner) for spec in specs]
+    try:
+        return [from_spec(spec, owner) for spec in specs]
+    except UsageError as error:
+        raise ValueError(f"{NAME}: {error}") from None
+
+
+def _told(problem: Any) -> str:
+    """One of pydantic's errors: where it is, what is wrong, and for an unknown key the nearest one."""
+    from azray_lab.errors import nearest
+    from azray_lab.spec.models import MountSpec
+
+    *above, key = [str(part) for part in problem["loc"]] or [""]
+    where = ".".join([*above, key]) or "its value"
+    if problem["type"] == "extra_forbidden":
+        return f"{where} is no setting of a mount.{nearest(key, MountSpec.model_fields)}"
+    return f"{where}: {problem['msg']}"
 
 
 def _mount(request: Request) -> str:

@@ -53,6 +53,11 @@ class Request:
             raise UsageError(f"there is no profile {self.profile!r}", cause=f"there are {', '.join(PROFILES)}")
         if self.uri.path and not self.uri.path.strip("/"):
             raise UsageError(f"{self.uri} names no folder", next_step="azray mount az://CONTAINER/FOLDER /mnt/x")
+        if "*" in self.path:
+            raise UsageError(
+                f"nothing can be mounted at {self.path}", cause="blobfuse2 takes * for a pattern when it unmounts",
+                next_step="give a folder without *",
+            )  # fmt: skip
         self._check_copy()
 
     def _check_copy(self) -> None:

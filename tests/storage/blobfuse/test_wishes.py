@@ -93,6 +93,12 @@ def test_what_contradicts_itself_is_wrong_use(stage, how: dict[str, Any], words:
     assert not (stage.folder / "seen").exists()
 
 
+def test_a_path_that_is_a_pattern_is_wrong_use(stage):
+    """`blobfuse2 unmount /mnt/*` takes away all that fits."""
+    with pytest.raises(UsageError, match=r"takes \* for a pattern"):
+        stage.mount(path="m*")
+
+
 def test_a_small_data_set_that_is_to_be_written_is_no_copy(stage):
     """`--writable` decides for blobfuse2 where `auto` would bring a copy."""
     stage.server.seed("data", "small/{}", 60, b"x")
