@@ -61,11 +61,12 @@ def seconds(value: float) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """A value that faces can show: its text, its HTML and its JSON."""
+    """A value that faces can show: its text, its HTML and its JSON. `exit_code` is what a terminal's verb ends with."""
 
     data: Any
     text: str
     markup: str = ""
+    exit_code: int = 0
 
     def to_dict(self) -> Any:
         """The JSON value that `--json` prints."""

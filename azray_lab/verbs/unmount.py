@@ -21,7 +21,7 @@ def command(face: Face, path: str, *, wait: float, lazy: bool) -> View:
     """Unmount a folder.
 
     Waits for files that are open, and says which and by whom. Ends when everything is written; what a blobfuse2 that
-    has died had not written is kept, and said.
+    has died had not written, or could not upload, is kept, said, and makes the exit code 1.
     """
     from azray_lab import mounting
 
@@ -30,4 +30,5 @@ def command(face: Face, path: str, *, wait: float, lazy: bool) -> View:
     left = mounting.unwritten(path, since=began)
     text = f"{path} is unmounted" if gone else f"{path} stays mounted: a cluster uses it"
     lines = [text, *map(str, left)]
-    return View({"path": path, "mounted": not gone, "unwritten": [one.to_dict() for one in left]}, "\n".join(lines))
+    data = {"path": path, "mounted": not gone, "unwritten": [one.to_dict() for one in left]}
+    return View(data, "\n".join(lines), exit_code=1 if left else 0)

@@ -24,6 +24,7 @@ _ERROR_LINE = re.compile(
     r"(?:\n-+\nRESPONSE \d+: (?P<status>\d+ [A-Za-z ]+)$)?",
     re.MULTILINE,
 )
+_UPLOAD = re.compile(r"FileCache::\w+ : (.*) upload failed \[")
 # It repeats, once for each of its layers, that there was an error, where the service gave no code.
 _HOLLOW = re.compile(r"\[BlockBlob::TestPipeline : \[\]\]+$")
 _CRIT_NOISE = re.compile(r"Starting Blobfuse2|Logging level|Log options|::Configure|ParseAndValidateConfig")
@@ -118,6 +119,11 @@ def log_errors(log: Path) -> list[str]:
         if not _CRIT_NOISE.search(text) and not _HOLLOW.search(text):
             found.append(f"{text}: {status}" if status else text)
     return [without_secrets(text) for text in found]
+
+
+def uploads_failed(log: Path) -> set[str]:
+    """The files, by their names below the mount, whose upload has failed by its log's last 64 KiB."""
+    return set(_UPLOAD.findall(tail(log)))
 
 
 def tail(path: Path) -> str:

@@ -158,7 +158,7 @@ class Ending:
         """
         if record.engine != "blobfuse2":
             self._hide(record, lazy=True)
-        elif mountinfo.at(record.path, self._table) is not None:
+        elif record.starting or mountinfo.at(record.path, self._table) is not None:
             self.daemon(record).wipe()
         if mountinfo.at(record.path, self._table) is not None:
             raise MountError(

@@ -29,8 +29,8 @@ class Health:
     `state`: `mounted` answers; `silent` does not, but its process lives; `stale` has lost its process; `gone` is no
     longer in the kernel's table; `ending` is not either, but its process lives and writes what was open. `cache` is the
     disk it uses, `memory` that of its process, `waiting` the requests of programs that it has not answered yet,
-    `errors` how many its log holds. `unwritten` are files that a process had written to its cache when it died, which
-    may not be in Blob; a row of state `kept` stands for such files that lie in the folder `path` by now.
+    `errors` how many its log holds. `unwritten` are files in its cache that may not be in Blob: their upload failed, or
+    its process had written them when it died; a row of state `kept` stands for such files in the folder `path` by now.
     """
 
     path: str
@@ -61,9 +61,11 @@ def health(record: Record, folder: Folder, table: Path = mountinfo.TABLE) -> Hea
     there = mountinfo.at(record.path, table)
     state, reason = state_of(record, table)
     errors = causes.log_errors(folder.log)
-    left = unwritten.written(record) if state in {"stale", "gone"} else []
-    if left:
+    left = unwritten.written(record) if state in {"stale", "gone"} else unwritten.refused(record, folder.log)
+    if left and state in {"stale", "gone"}:
         reason += f"; {_count(left)} in {record.cache} may not be in Blob, and will be kept"
+    elif left:
+        reason = f"{reason}; {_refused(left)}" if reason else _refused(left)
     if record.signed and record.engine == "blobfuse2" and state in {"stale", "gone"}:
         reason += f"; its signature is kept nowhere: {signature_lost(record).next_step}"
     return Health(
@@ -77,6 +79,10 @@ def health(record: Record, folder: Folder, table: Path = mountinfo.TABLE) -> Hea
 
 def _count(files: list[Path]) -> str:
     return "1 file" if len(files) == 1 else f"{len(files):,} files"
+
+
+def _refused(files: list[Path]) -> str:
+    return f"the upload of {_count(files)} failed; what is not in Blob when it is unmounted will be kept"
 
 
 def kept(one: unwritten.Kept) -> Health:
@@ -103,10 +109,7 @@ def state_of(record: Record, table: Path = mountinfo.TABLE) -> tuple[State, str]
         linked = Path(record.path).is_symlink()
         return ("mounted", "") if linked else ("gone", "the link to the copy is gone")
     if mountinfo.at(record.path, table) is None:
-        writes = record.engine == "blobfuse2" and program.serving(record.path)
-        if writes:
-            return "ending", "what was open is still being written"
-        return "gone", "the kernel lists no mount there"
+        return _unlisted(record)
     answer = probe.answers(record.path)
     if answer.ok:
         return "mounted", ""
@@ -114,6 +117,14 @@ def state_of(record: Record, table: Path = mountinfo.TABLE) -> tuple[State, str]
         return "stale", answer.error
     lives = program.alive(record.pid, record.started) if record.pid else bool(program.serving(record.path))
     return ("silent", f"{answer.error}, but its process lives") if lives else ("stale", answer.error)
+
+
+def _unlisted(record: Record) -> tuple[State, str]:
+    if record.starting:
+        return "gone", "it is being mounted, or whoever did that was killed"
+    if record.engine == "blobfuse2" and program.serving(record.path):
+        return "ending", "what was open is still being written"
+    return "gone", "the kernel lists no mount there"
 
 
 def _size(folder: Path) -> int:

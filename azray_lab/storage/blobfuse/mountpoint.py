@@ -54,6 +54,15 @@ def check_dead(record: Record, state: str, reason: str) -> None:
         )  # fmt: skip
 
 
+def check_whole(record: Record) -> None:
+    """MountError for a copy of which nobody knows whether all of it came."""
+    if record.starting:
+        raise MountError(
+            f"{record.path} cannot be brought back", cause="whoever mounted it was killed: its copy may not be whole",
+            next_step=f"azray mount {record.uri} {record.path} --profile {record.profile}", path=record.path,
+        )  # fmt: skip
+
+
 def taken(uri: str, path: str, by: str, *, ours: bool = True) -> MountError:
     """The error for a folder at which something else is mounted, which is only ours to unmount when it is blobfuse2."""
     step = f"azray unmount {path}, or give another folder" if ours else "give another folder"

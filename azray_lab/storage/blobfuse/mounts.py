@@ -97,14 +97,14 @@ class Mounts:
 
     def _made(self, planned: Plan, wanted: Request, operation: Operation[Any], seconds: float) -> Record:
         """The mount, made; without a trace when it cannot be."""
-        record = planned.record
-        made, folder = mountpoint.make(record.path), self.records.folder(record.path)
+        made, folder = mountpoint.make(planned.record.path), self.records.folder(planned.record.path)
+        record = planned.record.but(made=made)
         try:
             self._save_orphan(record, folder, operation)
             folder.make()
             # First the record: whoever is killed from now on, the mount is found, mended and taken away.
-            folder.write(record.but(made=made))
-            record = self._start(record, wanted, operation, seconds, planned.found).but(made=made)
+            folder.write(record.but(starting=True))
+            record = self._start(record, wanted, operation, seconds, planned.found)
             folder.write(record)
         except BaseException:
             with operation.shielded():
@@ -155,7 +155,7 @@ class Mounts:
         if old is not None and state == "mounted":
             if other := plans.differs(old, wanted, self.records):
                 raise mountpoint.taken(str(wanted.uri), path, other)
-            kept = old.but(owners=tuple(dict.fromkeys((*old.owners, wanted.owner))), ending=False)
+            kept = old.but(owners=tuple(dict.fromkeys((*old.owners, wanted.owner))), ending=False, starting=False)
             self.records.folder(path).write(kept)
             return kept
         if old is not None:
@@ -201,10 +201,11 @@ class Mounts:
             in_use = [copy.root, base.root, *(Path(one.cache) for one in others)]
             copies.make_room(copy.root.parent, sum(b.size for b in found) - copy.size(), room, in_use)
             copy.sync(wanted.uri, operation, room() + copy.size(), self.environ, found)
-            linked = showing.show(copy.files, record.path, self.environ)
-            done = record.but(cache=str(copy.root), linked=linked)
+            done, folder = record.but(cache=str(copy.root)), self.records.folder(record.path)
+            folder.write(done.but(starting=True))
+            done = done.but(linked=showing.show(copy.files, record.path, self.environ))
             # Before the lock goes: by the record another mount sees that this copy is in use.
-            self.records.folder(record.path).write(done)
+            folder.write(done)
         return done
 
     # Unmounting.
@@ -230,13 +231,19 @@ class Mounts:
         """Every mount of ours, those of blobfuse2 that others made, and what dead ones have left."""
         self._ending.sweep()
         ours = list(self.records)
-        yield from (self.health(record) for record in ours)
+        yield from (self.health(record) for record in ours if not self.records.busy(record))
         known = {record.path for record in ours}
         for there in mountinfo.read(self._table):
             if there.blobfuse and there.path not in known:
-                record = Record(uri="", path=there.path, profile="shared", engine="blobfuse2", created=0.0, owners=())
-                yield health(record, Folder(self.records.root / "none"), self._table)
+                yield self._unknown(there.path)
         yield from map(kept, self.unwritten)
+
+    def _unknown(self, path: str) -> Health:
+        """How a mount is that no record tells of: one of ours whose record is lost, or one that others made."""
+        if (lost := self.records.get(path)) is not None:
+            return self.health(lost)
+        record = Record(uri="", path=path, profile="shared", engine="blobfuse2", created=0.0, owners=())
+        return health(record, Folder(self.records.root / "none"), self._table)
 
     def mend(self, path: str, operation: Operation[Any], seconds: float = MOUNT_SECONDS) -> Record:
         """Brings back a mount whose process died or whose folder is no longer in the tree; a healthy one stays."""
@@ -246,30 +253,35 @@ class Mounts:
             if record is None:
                 raise MountError(f"nothing of ours is mounted at {path}", next_step="azray mounts", path=path)
             state, reason = state_of(record, self._table)
-            if state == "mounted":
+            if state != "mounted":
+                mountpoint.check_dead(record, state, reason)
+                if state == "ending" or record.ending:
+                    step = "close what is open, then azray mount"
+                    raise MountError(f"{path} was unmounted", cause=reason, next_step=step, path=path)
+                record = self._again(record, operation, seconds)
+            elif not record.starting:
                 return record
-            mountpoint.check_dead(record, state, reason)
-            if state == "ending" or record.ending:
-                raise MountError(
-                    f"{path} was unmounted", cause=reason, next_step="close what is open, then azray mount", path=path
-                )
-            again = self._again(record, operation, seconds)
-            self.records.folder(path).write(again)
-            return again
+            done = record.but(starting=False)
+            self.records.folder(path).write(done)
+            return done
 
     def _again(self, record: Record, operation: Operation[Any], seconds: float) -> Record:
         """The mount, made once more at its path; a folder that had to be made for it goes when that fails."""
         if record.engine == "hydrate":
+            mountpoint.check_whole(record)
             showing.hide(record.path, self.environ, lazy=True, table=self._table)
         elif record.signed:
             raise mountpoint.signature_lost(record)
         else:
             self._ending.daemon(record).wipe()
             self._ending.keep(record, operation)
-        made = mountpoint.make(record.path)
+        made, folder = mountpoint.make(record.path), self.records.folder(record.path)
+        again = record.but(made=made or record.made)
+        folder.write(again.but(starting=True, pid=0, started=0.0))
         try:
-            return self._shown(record, operation, seconds).but(made=made or record.made)
+            return self._shown(again, operation, seconds)
         except BaseException:
+            folder.write(record)
             mountpoint.unmake(record.path, made=made)
             raise
 

@@ -104,6 +104,15 @@ def serving(path: str) -> list[psutil.Process]:
     return [process for process in found if process.pid != os.getpid()]
 
 
+def started(pid: int, path: str) -> float:
+    """When that process was started (seconds since 1970), 0 when it does not serve the mount at `path`."""
+    try:
+        process = psutil.Process(pid) if pid else None
+        return float(process.create_time()) if process and process.environ().get(MARK) == path else 0.0
+    except (psutil.Error, OSError):
+        return 0.0
+
+
 def alive(pid: int, started: float) -> bool:
     """Whether that very process runs."""
     try:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from azray_lab.durable import read_json, write_json
 from azray_lab.spec import settings
-from azray_lab.storage.blobfuse import mountinfo
+from azray_lab.storage.blobfuse import mountinfo, program
 from azray_lab.storage.blobfuse.locks import Lock
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ class Record:
     """A mount as it was asked for and made.
 
     `pid` and `started` (seconds since 1970) are the daemon's. `made` says that the folder was made for the mount.
-    `ending` says that it was unmounted while its process may still write what was open. `signed` says that the URI had
-    a signature, which is kept nowhere.
+    `starting` says that whoever mounts it has not seen it answer yet, and stays when that was killed. `ending` says
+    that it was unmounted while its process may still write what was open. `signed` says that the URI had a signature,
+    which is kept nowhere.
     `owners` are `user` and the ids of the clusters that asked for it; `why` says how the engine was chosen.
     """
 
@@ -63,6 +64,7 @@ class Record:
     started: float = 0.0
     made: bool = False
     linked: bool = False
+    starting: bool = False
     ending: bool = False
     signed: bool = False
     owners: tuple[str, ...] = (USER,)
@@ -134,9 +136,34 @@ class Folder:
         """The record, None when there is none that can be read."""
         try:
             data = read_json(self.record)
-            return Record.from_dict(data) if isinstance(data, dict) else None
+            return self._adopted(Record.from_dict(data)) if isinstance(data, dict) else None
         except (ValueError, TypeError):
             return None
+
+    def lost(self, path: str) -> Record | None:
+        """What the configuration tells of the mount at `path` when its record is gone or damaged; None without one."""
+        import yaml
+
+        try:
+            content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            service, cache = content["azstorage"], content.get("file_cache", {}).get("path", "")
+            uri = "/".join(filter(None, (f"az://{service['container']}", service.get("subdirectory", ""))))
+            made = self.config.stat().st_mtime
+        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+            return None
+        return self._adopted(
+            Record(
+                uri, path, "shared" if cache else "models", "blobfuse2", made, read_only=bool(content.get("read-only")),
+                cache=cache or str(self.cache), starting=True,
+            )
+        )  # fmt: skip
+
+    def _adopted(self, record: Record) -> Record:
+        """The record with its process, where who started that was killed before it could note it."""
+        if not record.starting or record.engine != "blobfuse2":
+            return record
+        pid = self.pid(record.path)
+        return record.but(pid=pid, started=program.started(pid, record.path))
 
     def write(self, record: Record) -> None:
         """Keeps the record."""
@@ -154,8 +181,16 @@ class Records:
         return Folder(self.root / hashlib.sha256(os.fsencode(path)).hexdigest()[:16])
 
     def get(self, path: str) -> Record | None:
-        """The record of the mount at `path`."""
-        return self.folder(path).read()
+        """The record of the mount at `path`, or what can still be told of one whose record is lost."""
+        folder = self.folder(path)
+        return folder.read() or folder.lost(path)
+
+    def busy(self, record: Record) -> bool:
+        """Whether somebody is mounting it just now."""
+        if not record.starting:
+            return False
+        with self.free(record.path) as free:
+            return not free
 
     def cache(self, path: str, chosen: str = "") -> Path:
         """Where blobfuse2 keeps files of the mount at `path`: below the folder `chosen`, else in the mount's own."""

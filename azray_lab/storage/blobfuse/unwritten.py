@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from azray_lab.durable import read_json, write_json
 from azray_lab.errors import AzRayError
-from azray_lab.storage.blobfuse import asking
+from azray_lab.storage.blobfuse import asking, causes
 
 if TYPE_CHECKING:
     from azray_lab.operation import Operation
@@ -129,6 +129,13 @@ def written(record: Record) -> list[Path]:
     if record.engine != "blobfuse2" or record.read_only or not Path(record.cache).is_absolute():
         return []
     return [file for file in _files(Path(record.cache)) if _changed(file) >= record.created - 1.0]
+
+
+def refused(record: Record, log: Path) -> list[Path]:
+    """Those of `written` whose upload has failed by the `log` of a process that still has them."""
+    names = causes.uploads_failed(log)
+    files = written(record) if names else []
+    return [file for file in files if file.relative_to(record.cache).as_posix() in names]
 
 
 def _changed(file: Path) -> float:

@@ -142,7 +142,7 @@ class Mender:
         begun, now = [], self._clock()
         for record in _records(handle):
             busy = self.at_work.get(record.path)
-            if (busy is not None and busy.poll() is None) or record.ending:
+            if (busy is not None and busy.poll() is None) or record.ending or Records().busy(record):
                 continue
             pause, over = self._pauses.get(record.path, (_FIRST_PAUSE / 2, now))
             if now < over:
