@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Mapping
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 _PROBE_SECONDS = 5.0
 _GONE_SECONDS = 60.0
-# What ends a wait for a process: the daemon writes out what it holds before it goes.
+# How the kernel says that somebody uses it, and for how long that may be a glance, in seconds.
 _BUSY = ("busy", "in use")
+_BUSY_SECONDS = 2.0
 
 
 def settings_of(record: Record, capacity: Capacity) -> list[profiles.Setting]:
@@ -158,15 +160,31 @@ class Daemon:
         """
         executable = program.find(self._environ)
         command = [executable, "unmount", self.record.path, *(["-z"] if lazy else [])]
-        done = program.run(command, self._environ, _GONE_SECONDS)
-        if mountinfo.at(self.record.path, self._table) is not None:
-            said = causes.plain(done.said) or f"it ended with code {done.code}"
-            raise MountError(
-                f"{self.record.path} cannot be unmounted", cause=said,
-                next_step=f"azray unmount {self.record.path} --lazy", path=self.record.path,
-            )  # fmt: skip
+        tries: list[MountError | None] = []
+
+        def over() -> bool:
+            tries.append(self._unmounted(command))
+            return tries[-1] is None or not any(word in tries[-1].cause for word in _BUSY)
+
+        # Whoever asks how much space is free has it in use for a moment, as `azray mounts` does.
+        with contextlib.suppress(DeadlineError):
+            operation.wait_for(
+                over, reason=f"somebody looks at {self.record.path}", seconds=_BUSY_SECONDS, interval=0.1
+            )
+        if tries[-1] is not None:
+            raise tries[-1]
         if not lazy:
             self.wait(operation)
+
+    def _unmounted(self, command: list[str]) -> MountError | None:
+        done = program.run(command, self._environ, _GONE_SECONDS)
+        if mountinfo.at(self.record.path, self._table) is None:
+            return None
+        said = causes.plain(done.said) or f"it ended with code {done.code}"
+        return MountError(
+            f"{self.record.path} cannot be unmounted", cause=said,
+            next_step=f"azray unmount {self.record.path} --lazy", path=self.record.path,
+        )  # fmt: skip
 
     def wait(self, operation: Operation[Any], seconds: float = _GONE_SECONDS) -> None:
         """Waits until the daemon has ended, which is when all is written; DeadlineError after `seconds`."""

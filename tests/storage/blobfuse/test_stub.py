@@ -326,6 +326,15 @@ def test_an_unmount_that_the_system_refuses_is_an_error(stage):
     assert stage.unmount()
 
 
+def test_a_glance_of_somebody_else_is_waited_for(stage):
+    """Busy for a moment, as while another process asks for the free space, is no error."""
+    stage.mount()
+    stage.environ["STUB"] = "looked-at"
+    assert stage.unmount()
+    assert (stage.folder / "looked").exists()
+    assert stage.left() == []
+
+
 def test_a_mount_that_somebody_took_away_is_gone_and_mended(stage):
     """`gone` is seen without touching the folder; mending mounts it again with the same settings."""
     record = stage.mount(profile="checkpoints", overrides={"file_cache.timeout-sec": 33})

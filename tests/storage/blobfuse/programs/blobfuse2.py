@@ -93,6 +93,9 @@ def unmount(path: str, *, lazy: bool) -> None:
         fail(f"fusermount3: entry for {path} not found in /etc/mtab exit status 1")
     if FAULT == "busy" and not lazy:
         fail(f"fusermount3: failed to unmount {path}: Device or resource busy exit status 1")
+    if FAULT == "looked-at" and not (TABLE.parent / "looked").exists():
+        (TABLE.parent / "looked").touch()
+        fail(f"fusermount3: failed to unmount {path}: Device or resource busy exit status 1")
     table(lambda lines: [line for line in lines if line.split(" ")[4] != path])
 
 
