@@ -76,7 +76,7 @@ class Daemon:
         try:
             self._run(executable, environment, operation, seconds)
             pid = self._folder.pid(self.record.path)
-            return self.record.but(mode=opened.mode, pid=pid, started=_started(pid))
+            return self.record.but(mode=opened.mode, pid=pid, started=program.started(pid, self.record.path))
         except BaseException:
             with operation.shielded():
                 self.wipe()
@@ -201,13 +201,6 @@ class Daemon:
         if mountinfo.at(self.record.path, self._table) is not None:
             program.detach(self.record.path, self._environ)
         program.ended(self.record.path)
-
-
-def _started(pid: int) -> float:
-    try:
-        return float(psutil.Process(pid).create_time()) if pid else 0.0
-    except psutil.NoSuchProcess:
-        return 0.0
 
 
 def _finish(process: subprocess.Popen[bytes]) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 import azray_lab
+from azray_lab.storage.blobfuse import mountinfo, program
 from azray_lab.testing.blob_server import BlobServer, run_blob_server
 
 _READ = "import sys; sys.stdout.write(open(sys.argv[1]).read())"
+_WRITE = "import sys; f=open(sys.argv[1],'w'); f.write('precious'); f.close()"
 _HOLD = "import sys; f=open(sys.argv[1],sys.argv[2]); {}; print('open',flush=True); sys.stdin.read(); {}; f.close()"
 
 
@@ -104,3 +106,49 @@ def test_who_reads_a_file_that_is_being_written_takes_nothing_from_its_writer(se
         assert _read(folder.path / "log") == "old\nfirst\n"
         writer.communicate(timeout=30)
         assert files.cat_file("data/log") == b"old\nfirst\nsecond\n"
+
+
+@pytest.mark.parametrize("profile", ["checkpoints", "shared"])
+def test_a_file_whose_upload_was_refused_is_told_and_kept_when_it_is_unmounted(
+    server: BlobServer, real: Path, profile: str
+):
+    """`close` fails, the service is well again: the list tells of it, and its bytes are where the warning says."""
+    folder = azray_lab.mount("az://data/x", real / "m", profile=profile)
+    server.faults({"method": "PUT", "status": 403, "code": "AuthorizationPermissionMismatch"})
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", _WRITE, str(folder.path / "a")],
+        timeout=60, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Permission denied" in done.stderr
+    end = time.monotonic() + 30
+    while "libfuse_release" not in folder.health().last_error:  # it tries once more
+        assert time.monotonic() < end
+    server.faults()
+    health = folder.health()
+    assert (health.state, health.unwritten) == ("mounted", 1)
+    with pytest.warns(RuntimeWarning, match="1 file of .* may not be in Blob: azray blob cp -r"):
+        folder.unmount()
+    [kept] = azray_lab.mounting.unwritten(folder.path)
+    assert (Path(kept.folder) / "a").read_text() == "precious"
+
+
+def test_who_is_killed_while_it_mounts_leaves_nothing_that_is_lost(server: BlobServer, real: Path):
+    """SIGKILL as soon as the kernel lists it, then for blobfuse2 while a file is open: the next mount keeps that."""
+    del server
+    path = real / "m"
+    words = [sys.executable, "-m", "azray_lab", "mount", "az://data/x", str(path), "-p", "checkpoints"]
+    maker = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while mountinfo.at(path) is None and maker.poll() is None:
+        assert time.monotonic() < end
+    maker.kill()
+    maker.wait(30)
+    writer = _holding(path / "a", "w", "f.write('precious'); f.flush()")
+    [daemon] = program.serving(str(path))
+    daemon.kill()
+    assert program.ended(str(path))
+    writer.communicate(timeout=30)
+    with azray_lab.mount("az://data/x", path, profile="checkpoints"):
+        [kept] = azray_lab.mounting.unwritten(path)
+    assert (Path(kept.folder) / "a").read_text() == "precious"
+    assert not path.exists()
