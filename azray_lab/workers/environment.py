@@ -164,8 +164,8 @@ def _signing(envelope: dict[str, Any], limit_to: str) -> dict[str, Any]:
             )
         return envelope
     own = {name: variables[name] for name in (CONTAINER,) if name in variables}
-    wanted = {"endpoint": account.endpoint, "key": account.key, "container": limit_to, "mode": account.mode}
-    return {"variables": own, "signing": wanted}
+    wanted = {"account": account.name, "endpoint": account.endpoint, "key": account.key}
+    return {"variables": own, "signing": {**wanted, "container": limit_to, "mode": account.mode}}
 
 
 def _account(given: Mapping[str, str]) -> Account | None:

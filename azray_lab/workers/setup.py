@@ -43,7 +43,7 @@ def _signed(text: str, wanted: dict[str, str]) -> dict[str, str]:
 
     def make(ends: float) -> str:
         own = unseal(text, own_token())["signing"]
-        return signatures.sign(own["endpoint"], own["key"], ends, own["container"])
+        return signatures.sign(own["endpoint"], own["key"], ends, own["container"], own["account"])
 
     renewal = signatures.Renewal(make)
     signatures.renew_with(renewal)

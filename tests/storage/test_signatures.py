@@ -53,6 +53,15 @@ def test_a_signature_opens_the_accounts_blobs(service: Azurite):
     assert engine.delete_container("made")
 
 
+@pytest.mark.parametrize("container", ["", "data"])
+def test_behind_a_custom_domain_a_signature_is_the_accounts(container: str):
+    """What is signed has the account's name, which such an address does not tell."""
+    key = "c2VjcmV0LWtleQ=="
+    plain = signatures.sign("https://acc.blob.core.windows.net", key, _HOUR, container)
+    assert signatures.sign("https://data.example.org", key, _HOUR, container, "acc") == plain
+    assert signatures.sign("https://data.example.org", key, _HOUR, container) != plain
+
+
 def test_a_containers_signature_opens_that_alone(service: Azurite):
     """Neither the other container, nor the list of containers; and nothing after its end."""
     sas = signatures.sign(service.blob_endpoint, service.key, time.time() + _HOUR, "data")

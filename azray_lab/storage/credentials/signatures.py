@@ -27,9 +27,12 @@ _RIGHTS_OF_ACCOUNT = "rwdxlacft"
 _RIGHTS_OF_CONTAINER = "racwdxltf"
 
 
-def sign(endpoint: str, key: str, ends: float, container: str = "") -> str:
-    """The query of a signature for the account at `endpoint`, or for one container of it, until `ends` (since 1970)."""
-    name = account_name(endpoint)
+def sign(endpoint: str, key: str, ends: float, container: str = "", account: str = "") -> str:
+    """The query of a signature for the account at `endpoint`, or for one container of it, until `ends` (since 1970).
+
+    `account`: its name, where the address does not tell it (a custom domain).
+    """
+    name = account or account_name(endpoint)
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends))
     # Emulators alone speak plain http.
     protocol = "https" if endpoint.startswith("https:") else "https,http"
