@@ -168,3 +168,20 @@ def test_the_watchdog_leaves_alone_what_is_being_mounted(stage, fresh_home: Path
     mender, handle = Mender(table=stage.table), Handle("c", "local", "c1", {}, 0.0)
     with stage.mounts.records.free(record.path):
         assert mender.look(handle) == []
+
+
+def test_a_mount_whose_folder_above_is_gone_is_told_in_our_words(stage):
+    """Mending says which folder is missing, keeps the record, and mends again once the folder is there."""
+    (stage.folder / "above").mkdir()
+    record = stage.mount(path="above/m", profile="checkpoints")
+    psutil.Process(record.pid).kill()
+    assert program.ended(record.path)
+    stage.table.write_text("21 1 0:20 / / rw - ext4 /dev/root rw\n")
+    Path(record.path).rmdir()
+    (stage.folder / "above").rmdir()
+    with pytest.raises(MountError, match=f"there is no folder {stage.folder}/above. Next: mkdir -p"):
+        _do(lambda work: stage.mounts.mend(record.path, work))
+    (stage.folder / "above").mkdir()
+    assert _do(lambda work: stage.mounts.mend(record.path, work)).pid != record.pid
+    assert stage.unmount("above/m")
+    assert stage.left() == []
