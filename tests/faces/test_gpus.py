@@ -23,6 +23,7 @@ def test_json_is_one_document_with_the_reason(azray):
     assert done.document["rows"] or done.document["reasons"]["this machine"][0]["text"]
 
 
+@pytest.mark.slow
 def test_watching_ends_after_so_many_readings(azray):
     """`--times 3 --json` is three lines, each one document; as text the same table three times."""
     lines = azray(*WATCH, "--times", "3", "--json").out.splitlines()

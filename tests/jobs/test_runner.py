@@ -45,6 +45,7 @@ def run_cell(folder: Path, code: str, *arguments: str) -> Ran:
     return Ran(folder, "cell", "cell.py", *arguments)
 
 
+@pytest.mark.slow
 def test_a_function_comes_back_by_value(tmp_path: Path) -> None:
     """What the cell defines needs no module here."""
     ran = run_cell(tmp_path, "print('hello')\nbase = 2\ndef add(x):\n    return x + base\nadd\n")
@@ -53,6 +54,7 @@ def test_a_function_comes_back_by_value(tmp_path: Path) -> None:
     assert pickle.loads(content)(3) == 5  # noqa: S301 - written a moment ago
 
 
+@pytest.mark.slow
 def test_o_names_a_variable_or_the_last_expression(tmp_path: Path) -> None:
     """The variable wins; without one the last expression is meant; without either its names are told."""
     _, content = run_cell(tmp_path, "x = 1\n2\n", "-o", "x").answer
@@ -63,6 +65,7 @@ def test_o_names_a_variable_or_the_last_expression(tmp_path: Path) -> None:
     assert run_cell(tmp_path, "x = 1\n").answer == ("none", "")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_pickled_comes_back_as_text(tmp_path: Path) -> None:
     """The job has done its work; the value's text is better than nothing, and it is said."""
     ran = run_cell(tmp_path, "(n for n in 'ab')\n")

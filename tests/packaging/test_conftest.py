@@ -103,6 +103,7 @@ def test_a_cluster_left_behind_fails_its_module(run: Run) -> None:
     assert "sleep 300.5" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["-p", "xdist.plugin", "-n", "2"]], ids=["one process", "two processes"])
 def test_any_process_left_behind_fails_the_session(run: Run, arguments: list[str]) -> None:
     """Whatever else a test started must be gone at the end of the session; pytest-xdist's workers tell of it too."""
@@ -114,6 +115,7 @@ def test_any_process_left_behind_fails_the_session(run: Run, arguments: list[str
     assert "sleep 300.25" in done.stdout
 
 
+@pytest.mark.slow
 def test_modules_that_start_much_follow_each_other(run: Run, tmp_path: Path) -> None:
     """With two processes, those marked `ray` or `browser` run in one of them, and no module in both."""
     tests = tmp_path / "tests"

@@ -87,6 +87,7 @@ def test_the_command_is_installed(installed: Path) -> None:
     assert "up" in _run(installed, "azray", "--help")
 
 
+@pytest.mark.slow
 def test_every_module_of_the_wheel_imports(installed: Path) -> None:
     """Each module of the package imports in the fresh environment."""
     code = """

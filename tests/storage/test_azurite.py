@@ -96,6 +96,7 @@ def test_an_installation_that_is_there_is_kept(azurite: Azurite, tmp_path: Path)
 _USER = "def test_it(azurite):\n    '''Asks for the server.'''\n    assert azurite.container('abc') == 'az://abc'\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plugin", ["azray_lab.testing", "azray_lab.testing.azurite"])
 def test_other_projects_get_the_fixture(
     azurite: Azurite, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, plugin: str

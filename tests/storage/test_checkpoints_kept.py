@@ -172,6 +172,7 @@ def test_restoring_waits_for_what_is_saved(server: BlobServer, tmp_path: Path):
     assert place.restore(tmp_path / "again") == found
 
 
+@pytest.mark.slow
 def test_the_end_of_a_program_tells_what_failed(server: BlobServer, tmp_path: Path):
     """Who never asks hears of it on stderr, with the place of the files; who has asked does not hear it twice."""
     server.faults(_REFUSED)
@@ -318,6 +319,7 @@ def test_what_a_killed_process_leaves_is_told_or_removed(server: BlobServer, tmp
     assert [path.name for path in tmp_path.iterdir()] == ["back"]
 
 
+@pytest.mark.slow
 def test_only_what_nobody_wants_is_swept(server: BlobServer, tmp_path: Path):
     """Never what a living process is at, nor what is not ours; a week-old one with a warning; uploaded ones without."""
     (tmp_path / "azray-checkpoint-mine").mkdir()

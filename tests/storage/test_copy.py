@@ -192,6 +192,7 @@ def test_a_wrong_key_is_a_credential_error_without_the_key(azurite: Azurite):
     assert "d3Jvbmc" not in f"{caught.value} {caught.value.to_dict()}"
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_refuses_fails_after_few_tries(azurite: Azurite, tmp_path: Path):
     """Nobody listens there: a StorageError that names the endpoint, and no file."""
     with run_azurite() as gone:

@@ -153,6 +153,7 @@ def test_why_the_service_refuses_a_signature_is_told(server: BlobServer, engine:
     assert "c2VjcmV0" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_answers_that_always_break_off(server: BlobServer, engine: Engine):
     """Somebody answers, so the address is right: what is said is that the connection breaks."""
     server.faults({"path": "/data/large", "cut": 1000, "headers": {"Retry-After": "0"}})
@@ -283,6 +284,7 @@ def _at_first_progress(task: Task[Any], act: Callable[[], object]) -> Task[Any]:
     return task
 
 
+@pytest.mark.slow
 def test_a_cancelled_download_leaves_nothing(tmp_path: Path):
     """Neither a part of the file, nor the folder that was made for it; an older file stays as it was."""
     with run_blob_server(rate=2e6) as slow:  # 2 s a range, 20 at a time

@@ -100,6 +100,7 @@ def test_the_same_answer(both: tuple[AbstractFileSystem, AbstractFileSystem], wh
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_the_same_files_afterwards(both: tuple[AbstractFileSystem, AbstractFileSystem]):
     """One step after the other: the same errors, and after each the same names and contents."""
     for what, ask in _WRITES.items():

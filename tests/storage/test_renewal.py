@@ -89,6 +89,7 @@ def _write(engine: Engine) -> bool:
     return upload.finish().size == 1000 * _PART
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transfer", [_read, _write])
 def test_a_transfer_of_many_lives_of_a_token(
     entra: Entra, gate: Gate, identity: Identity, transfer: Callable[[Engine], bool]
@@ -111,6 +112,7 @@ def test_a_transfer_of_many_lives_of_a_token(
     assert entra.attempts == len(entra.asked)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transfer", [_read, _write])
 def test_a_token_that_is_taken_back_in_the_middle(
     entra: Entra, gate: Gate, identity: Identity, transfer: Callable[[Engine], bool]

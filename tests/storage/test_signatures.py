@@ -159,6 +159,7 @@ def _worker(service: Azurite, monkeypatch: pytest.MonkeyPatch, given: dict[str, 
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_worker_has_a_signature_and_not_the_key(service: Azurite, monkeypatch: pytest.MonkeyPatch):
     """In the mode in which the key came; Azure's SDK opens the connection string that is there."""
     by_string = _worker(service, monkeypatch, service.environment())

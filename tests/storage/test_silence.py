@@ -78,6 +78,7 @@ def test_a_download_that_falls_silent(server: BlobServer, engine: Engine, sent: 
     assert _below(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_range_that_falls_silent_once(server: BlobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The second range of five stops half way; asked again, it comes: the file is whole."""
     _patch(monkeypatch, _SILENT, 2.0)  # longer than a busy machine lets a healthy one wait

@@ -78,6 +78,7 @@ def _set(stop: Stop) -> None:
     stop.set()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # since Python 3.12, where threads run
 def test_a_forked_child_leaves_its_parents_requests_alone(server: BlobServer):
     """A child that is forked while a request waits, and ends the transfer that it knows, does not end the parent's."""
@@ -114,6 +115,7 @@ print(len(list(fly(Job(work) for _ in range(200)))), 1 < len(names) < 64, thread
 """
 
 
+@pytest.mark.slow
 def test_a_system_that_gives_no_more_threads():
     """Those that could be started do all the work, and none is left."""
     done = subprocess.run([sys.executable, "-c", _FEW_THREADS], capture_output=True, text=True, check=True, timeout=120)

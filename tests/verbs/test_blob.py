@@ -107,6 +107,7 @@ def test_a_refused_key_is_not_printed(blob: Azray, azurite: Azurite):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_leaves_nothing(blob: Azray, azurite: Azurite, tmp_path: Path):
     """Interrupted after its first progress, a copy ends with 130 and no blob; the next one works."""
     with (tmp_path / "huge").open("wb") as file:
@@ -134,6 +135,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(blob: Azray, azurite: Azurite, tmp_
     ]
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_leaves_nothing(until: Callable[..., Any], tmp_path: Path):
     """It ends the download, as Ctrl-C does, and the file that was not complete is removed."""
     with run_blob_server(rate=2e6) as slow:  # 2 s a range, 28 at a time
@@ -164,6 +166,7 @@ def test_the_other_verbs_as_a_person_calls_them(blob: Azray, tmp_path: Path):
     assert copied.stdout == bytes(range(256))
 
 
+@pytest.mark.slow
 def test_more_than_one_is_removed_after_a_yes_only(blob: Azray, tmp_path: Path):
     """One blob goes at once; several need --yes where nobody can be asked; --dry-run removes nothing."""
     for name in ("one", "two", "three"):

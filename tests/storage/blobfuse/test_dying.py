@@ -38,6 +38,7 @@ def test_a_daemon_that_was_killed_is_brought_back_by_the_watchdog(stage, fresh_h
     assert stage.unmount(owner="c1")
 
 
+@pytest.mark.slow
 def test_what_a_killed_daemon_had_not_written_is_kept_by_the_watchdog(stage, fresh_home: Path):
     """Files that were written and cannot be compared with Blob come out of the cache, are listed, and stay."""
     record, mender, handle = _dies(

@@ -110,6 +110,7 @@ def test_profile_and_overrides_arrive(stage):
     stage.unmount()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "kind", "words"),
     [
@@ -240,6 +241,7 @@ def test_a_cache_folder_is_shared_and_keeps_what_is_in_it(stage):
     assert not used[1].exists()
 
 
+@pytest.mark.slow
 def test_an_open_file_is_waited_for_and_named(stage):
     """While this process has a file below it open, `unmount` says which and by whom, and it stays mounted."""
     stage.mount()
@@ -315,6 +317,7 @@ def test_a_mount_whose_folder_fails_but_whose_process_lives_is_not_ended(stage):
     assert stage.left() == []
 
 
+@pytest.mark.slow
 def test_an_unmount_that_the_system_refuses_is_an_error(stage):
     """What we do not see open, another user's file for instance, is in the system's words."""
     stage.mount()

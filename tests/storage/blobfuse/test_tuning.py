@@ -6,6 +6,8 @@ import os
 import time
 from typing import Any
 
+import pytest
+
 from azray_lab.operation import Operation
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.blobfuse.capacity import MIB
@@ -32,6 +34,7 @@ def test_a_copy_is_measured_by_a_sample(stage):
     assert not list(stage.mounts.records.root.parent.glob("tune-*"))
 
 
+@pytest.mark.slow
 def test_a_large_blob_is_not_copied_to_be_measured(stage):
     """Above 64 MiB a copy has no figure for large files; the small ones tell."""
     stage.server.seed("data", "huge/small-{}", 60, b"x" * 100)
@@ -42,6 +45,7 @@ def test_a_large_blob_is_not_copied_to_be_measured(stage):
     assert stage.server.counts()["GET"] <= 60
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_slow_is_measured_by_what_came(stage):
     """A service that answers half of the requests and hangs in the others ends no later than its share of the time."""
     stage.server.seed("data", "slow/small-{}", 100, b"x" * 100)

@@ -207,6 +207,7 @@ def test_what_was_refused_is_kept_when_a_living_mount_ends(stage):
     assert stage.left() == []
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_when_the_mount_stays(stage):
     """The system refuses to unmount: nothing was kept, and nothing is said of it."""
     record = stage.mount(profile="checkpoints")
