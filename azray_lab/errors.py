@@ -34,7 +34,6 @@ ids, counts and codes for programs. Secrets are never part of any of the four. I
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -222,5 +221,7 @@ def missing_extra(module: str, extra: str) -> MissingExtraError:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` with a leading space for the known name nearest to `name`, else an empty string."""
+    import difflib
+
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean {matches[0]!r}?" if matches else ""

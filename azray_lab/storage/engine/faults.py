@@ -5,7 +5,6 @@ Status and codes: https://learn.microsoft.com/rest/api/storageservices/blob-serv
 
 from __future__ import annotations
 
-import html
 import re
 import shlex
 import time
@@ -88,6 +87,8 @@ def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts
 def detail_of(answer: Answer) -> str:
     """Why the service refused who asked, in its own words but for what it quotes; empty when it does not say."""
     found = _DETAIL.search(answer.body[:8000])
+    import html
+
     text = " ".join(html.unescape(found[1].decode(errors="replace")).split()) if found else ""
     return _QUOTED.sub("...", text)[:_LONGEST].rstrip(" .")
 
