@@ -181,9 +181,10 @@ def _fail_if_required(report: Any, marks: set[str]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A module stays on one worker, for its fixtures; all that start clusters or browsers follow each other on one.
+    """A module stays on one worker, for its fixtures; what starts clusters or browsers is two chains, begun first.
 
-    Two clusters at once are too much for two cores. The controller has no marks, so it looks for them in the files.
+    More than two clusters at once are too much for two cores, and a long module begun last would be waited for alone.
+    The controller has no marks, so it looks for them in the files.
     """
     from xdist.scheduler import LoadFileScheduling
 
@@ -192,12 +193,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # without types
         def _split_scope(self, nodeid: str) -> str:
             path: str = super()._split_scope(nodeid)
-            return "clusters" if config.rootpath / path in heavy else path
+            if config.rootpath / path not in heavy:
+                return path
+            return _CHAINS[path.startswith(_PAGES)]
+
+        def _assign_work_unit(self, node: Any) -> None:
+            for chain in _CHAINS:
+                if chain in self.workqueue:
+                    self.workqueue.move_to_end(chain, last=False)
+            super()._assign_work_unit(node)
 
     return Scheduling(config, log)
 
 
 _STARTS_MUCH = re.compile(r"mark\.(ray|browser)\b|\(TargetContract\)")
+_PAGES = ("tests/browser/", "tests/notebooks/")
+_CHAINS = ("clusters", "pages")
 
 
 # What is left behind.

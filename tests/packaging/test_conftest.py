@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # a run of pytest each
 CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 # Popen returns at the beginning of the exec; for a moment the process has no environment then.

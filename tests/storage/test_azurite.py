@@ -18,7 +18,7 @@ from azray_lab.errors import StartError, UnsupportedError
 from azray_lab.testing import node
 from azray_lab.testing.azurite import Azurite, find_azurite, run_azurite
 
-pytestmark = pytest.mark.azurite
+pytestmark = [pytest.mark.azurite, pytest.mark.slow]  # one server after the other
 pytest_plugins = ["pytester"]
 
 

@@ -24,6 +24,7 @@ from azray_lab.testing.blob_server import BlobServer, run_blob_server
 if TYPE_CHECKING:
     from azray_lab.storage.credentials import Account
 
+pytestmark = pytest.mark.slow  # each waits for deadlines
 _MiB = 2**20
 _SHORT = 0.25
 _SILENT = ("connections.SILENT_SECONDS", "fast.SILENT_SECONDS", "fast.SENDING_SECONDS")
