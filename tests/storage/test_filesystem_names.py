@@ -13,7 +13,7 @@ import pytest
 from azure.storage.blob import generate_container_sas
 
 from azray_lab.errors import CredentialError, StorageError, UsageError
-from azray_lab.storage.filesystem import BlobFileSystem, filesystem
+from azray_lab.storage.filesystem import filesystem
 from azray_lab.testing.blob_server import run_blob_server
 
 if TYPE_CHECKING:
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.azurite
 
 _TREE = ("data/odd/a", "data/odd//b", "data/odd//deep/c", "data/odd///d", "data/odd/deep/e", "data//top")
-
-
-@pytest.fixture
-def files(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> AbstractFileSystem:
-    """A file system on Azurite; the environment points there."""
-    for name, value in azurite.environment().items():
-        monkeypatch.setenv(name, value)
-    azurite.container("data")
-    BlobFileSystem.clear_instance_cache()
-    return filesystem()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import pickle
 import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ from azray_lab.errors import CredentialError, StorageError, UsageError
 from azray_lab.spec.uri import BlobUri
 from azray_lab.storage.credentials import Account, credentials
 from azray_lab.storage.filesystem import BlobFileSystem, filesystem, take_over
-from azray_lab.testing.blob_server import run_blob_server
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -35,31 +33,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.azurite
 
 _GROUPS = 1000
-
-
-@pytest.fixture
-def files(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> AbstractFileSystem:
-    """A file system on Azurite; the environment points there."""
-    for name, value in azurite.environment().items():
-        monkeypatch.setenv(name, value)
-    azurite.container("data")
-    BlobFileSystem.clear_instance_cache()
-    return filesystem()
-
-
-@pytest.fixture(scope="module")
-def counted() -> Iterator[BlobServer]:
-    """A server that counts."""
-    with run_blob_server() as server:
-        server.seed("data")
-        yield server
-
-
-@pytest.fixture
-def on_counted(counted: BlobServer) -> AbstractFileSystem:
-    """A file system on the server that counts, whose count is zero."""
-    counted.faults()
-    return filesystem(environ=counted.environment())
 
 
 def _requests(server: BlobServer) -> int:

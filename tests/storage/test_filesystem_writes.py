@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import fsspec
@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from azray_lab.errors import CredentialError, UsageError
-from azray_lab.storage.filesystem import BlobFileSystem, filesystem
-from azray_lab.testing.blob_server import run_blob_server
+from azray_lab.storage.filesystem import filesystem
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -32,30 +31,10 @@ _TABLE = pa.table({"a": [1]})
 
 
 @pytest.fixture
-def files(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> AbstractFileSystem:
-    """A file system on Azurite, with the blob `data/old`; the environment points there."""
-    for name, value in azurite.environment().items():
-        monkeypatch.setenv(name, value)
-    azurite.container("data")
-    BlobFileSystem.clear_instance_cache()
-    found = filesystem()
-    found.pipe_file("data/old", b"old")
-    return found
-
-
-@pytest.fixture(scope="module")
-def counted() -> Iterator[BlobServer]:
-    """A server that counts."""
-    with run_blob_server() as server:
-        server.seed("data")
-        yield server
-
-
-@pytest.fixture
-def on_counted(counted: BlobServer) -> AbstractFileSystem:
-    """A file system on the server that counts, whose count is zero."""
-    counted.faults()
-    return filesystem(environ=counted.environment())
+def files(files: AbstractFileSystem) -> AbstractFileSystem:
+    """The same, with the blob `data/old`."""
+    files.pipe_file("data/old", b"old")
+    return files
 
 
 class _Unwritable:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,24 @@ def _wait(check: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.05)
     return found
+
+
+@contextlib.contextmanager
+def _writing(path: Path, first: str, last: str = "", times: int = 1) -> Iterator[subprocess.Popen[str]]:
+    """A process that has written `first` so many times and, when its input ends, writes `last` and closes the file."""
+    code = (
+        "import sys; path, first, last, times = sys.argv[1:]; file = open(path, 'w'); "
+        "file.write(first * int(times)); file.flush(); print('open', flush=True); "
+        "sys.stdin.read(); file.write(last * int(times)); file.close()"
+    )
+    command = [sys.executable, "-I", "-c", code, str(path), first, last, str(times)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "open\n"
+            yield writer
+        finally:
+            writer.kill()
 
 
 @pytest.mark.parametrize("profile", ["dataset", "checkpoints", "models", "shared"])
@@ -237,16 +256,7 @@ def test_a_stale_mount_of_somebody_is_cleared_by_a_new_one(account: Any, real: P
 def test_unmount_waits_for_a_file_and_then_everything_is_in_blob(account: Any, real: Path):
     """While another process writes, `unmount` waits; what it wrote is in Blob when `unmount` returns."""
     folder = azray_lab.mount("az://data/late", real / "m", profile="shared")
-    code = (
-        "import sys; f=open(sys.argv[1],'w'); f.write('late'); print('open', flush=True); sys.stdin.read(); f.close()"
-    )
-    writer = subprocess.Popen(
-        [sys.executable, "-I", "-c", code, str(folder.path / "late.txt")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "open\n"
+    with _writing(folder.path / "late.txt", "late") as writer:
         with pytest.raises(MountError, match=rf"late\.txt in .* \(pid {writer.pid}\)"):
             folder.unmount(wait=0.2)
         operation = azray_lab.mounting.unmount_operation(folder.path, wait=60).start()
@@ -254,35 +264,19 @@ def test_unmount_waits_for_a_file_and_then_everything_is_in_blob(account: Any, r
         assert not operation.done
         writer.communicate(timeout=30)
         assert operation.result(timeout=60)
-    finally:
-        writer.kill()
-        writer.wait()
     assert account.cat_file("data/late/late.txt") == b"late"
 
 
 def test_what_is_open_at_a_lazy_unmount_is_in_blob_after_its_close(account: Any, real: Path):
     """The folder goes at once, the process and its cache stay until the file is closed, and then all of it is there."""
     folder = azray_lab.mount("az://data/lazy", real / "m", profile="checkpoints", cache=real / "nvme")
-    code = (
-        "import sys; f=open(sys.argv[1],'wb'); f.write(b'1'*1048576); f.flush(); print('open', flush=True); "
-        "sys.stdin.read(); f.write(b'2'*1048576); f.close()"
-    )
-    writer = subprocess.Popen(
-        [sys.executable, "-I", "-c", code, str(folder.path / "weights")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "open\n"
+    with _writing(folder.path / "weights", "1", "2", times=MIB) as writer:
         folder.unmount(lazy=True)
         assert mountinfo.at(real / "m") is None
         assert {one["state"] for one in azray_lab.mounts().to_dict() if one["owners"]} == {"ending"}
         writer.communicate(timeout=30)
         assert writer.returncode == 0
         _wait(lambda: not program.serving(str(real / "m")), "blobfuse2 to end")
-    finally:
-        writer.kill()
-        writer.wait()
     assert account.cat_file("data/lazy/weights") == b"1" * MIB + b"2" * MIB
     assert not [one for one in azray_lab.mounts().to_dict() if one["owners"]]
     assert not list((real / "nvme" / "azray-mounts").iterdir())
