@@ -6,7 +6,6 @@ Status and codes: https://learn.microsoft.com/rest/api/storageservices/blob-serv
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -199,6 +198,8 @@ def _as_arguments(place: str, account: Account) -> str:
     above = _above(place, account)
     container, _, name = place[len(above) :].partition("/")
     name = name if above == "az://" else unquote(name)
+    import shlex  # half a millisecond of the import, for errors only
+
     return f"--account-name {account.name} --container-name {container} --name {shlex.quote(name)}"
 
 
