@@ -49,8 +49,8 @@ class Landing:
 
     def begin(self, size: int) -> None:
         """Makes missing folders and an empty file under another name; StorageError where `size` bytes do not fit."""
-        # As few system calls as will do, for there may be thousands of small files.
-        with local(self.path, "written"):
+        # As few calls as will do, for there may be thousands of small files on many threads.
+        try:
             self._follow()
             folder, name = os.path.split(self.path)
             self._temporary = f"{folder or '.'}/.{_begin(name)}.{os.urandom(4).hex()}.part"
@@ -62,6 +62,8 @@ class Landing:
             except FileNotFoundError:
                 self._make_folders(Path(folder))
                 self._file = os.open(self._temporary, _NEW, 0o666)
+        except OSError as error:
+            raise _told(self.path, "written", error) from error
 
     def _follow(self) -> None:
         """Goes to the file that a link names; UsageError for what is neither a regular file nor nothing."""
@@ -93,10 +95,12 @@ class Landing:
         if checksum:
             self._checksums[offset] = checksum
         view = memoryview(data)
-        with local(self.path, "written"):
+        try:
             while view:
                 done = os.pwrite(self._file, view, offset)
                 offset, view = offset + done, view[done:]
+        except OSError as error:
+            raise _told(self.path, "written", error) from error
 
     def read(self) -> Iterator[bytes]:
         """What has been written, in order, for a checksum."""
@@ -110,13 +114,17 @@ class Landing:
 
     def finish(self, modified: datetime | None = None, *, durable: bool = False) -> None:
         """Gives the file its name, and the time `modified`; `durable`: once it is on the disk."""
-        with local(self.path, "written"):
+        try:
             if modified is not None:
-                os.utime(self._file, (modified.timestamp(), modified.timestamp()))
+                seconds = modified.timestamp()
+                os.utime(self._file, (seconds, seconds))
             if durable:
                 os.fsync(self._file)
             self._close()
             os.replace(self._temporary, self.path)  # noqa: PTH105 - a Path for each small file costs more
+        except OSError as error:
+            raise _told(self.path, "written", error) from error
+        self._temporary, self._made = "", []
 
     def discard(self) -> None:
         """Removes what was begun, and folders made for it that are empty; never raises."""
@@ -142,18 +150,22 @@ def _in_the_way(path: Path) -> str:
 
 def _begin(name: str) -> str:
     """At most 80 bytes of a name: file systems count bytes, of which a character may have four."""
-    return os.fsencode(name)[:80].decode("utf-8", "ignore")
+    return name if len(name) <= 20 else os.fsencode(name)[:80].decode("utf-8", "ignore")  # noqa: PLR2004 - 80 / 4
 
 
 @contextlib.contextmanager
 def local(path: str | Path, verb: str) -> Iterator[None]:
-    """The one place where errors of the local disk become ours."""
+    """Errors of the local disk become ours."""
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be {verb}",
-            cause=_in_the_way(Path(path)) if error.errno == errno.ENOTDIR else error.strerror or str(error),
-            next_step=_STEPS.get(error.errno or 0, f"ls -ld {Path(path).parent}"),
-            path=str(path),
-        ) from error
+        raise _told(path, verb, error) from error
+
+
+def _told(path: str | Path, verb: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} cannot be {verb}",
+        cause=_in_the_way(Path(path)) if error.errno == errno.ENOTDIR else error.strerror or str(error),
+        next_step=_STEPS.get(error.errno or 0, f"ls -ld {Path(path).parent}"),
+        path=str(path),
+    )
