@@ -52,7 +52,7 @@ def fly(
     """
     flight: _Flight[T] = _Flight(iter(jobs), flights)
     try:
-        flight.launch()
+        flight.begin()
         while True:
             check()
             flight.told.wait(_LOOK)
@@ -135,7 +135,12 @@ class _Flight(Generic[T]):
         self._turn = threading.Lock()  # who takes the next job
         self._landed = threading.Condition()  # guards the counts
 
-    def launch(self) -> None:
+    def begin(self) -> None:
+        """Starts the first thread, which takes no job, and so starts no other, before it is counted."""
+        with self._turn:
+            self._launch()
+
+    def _launch(self) -> None:
         """Starts one more thread; where there can be none, those that are there do the work."""
         thread = threading.Thread(target=self._run, name="azray-blob", daemon=True)
         with self._landed:
@@ -192,7 +197,7 @@ class _Flight(Generic[T]):
                 return None
             self._reserve(job.cost)
             if self._wants_more(job):
-                self.launch()
+                self._launch()
             return job
 
     def _wants_more(self, job: Job[T]) -> bool:
