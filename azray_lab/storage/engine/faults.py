@@ -85,9 +85,9 @@ def _unauthorised(answer: Answer, place: str, account: Account, code: str, facts
 
 def detail_of(answer: Answer) -> str:
     """Why the service refused who asked, in its own words but for what it quotes; empty when it does not say."""
-    found = _DETAIL.search(answer.body[:8000])
-    import html
+    import html  # as below: for errors only
 
+    found = _DETAIL.search(answer.body[:8000])
     text = " ".join(html.unescape(found[1].decode(errors="replace")).split()) if found else ""
     return _QUOTED.sub("...", text)[:_LONGEST].rstrip(" .")
 
@@ -195,11 +195,11 @@ def container_of(place: str, account: Account) -> str:
 
 
 def _as_arguments(place: str, account: Account) -> str:
+    import shlex  # half a millisecond of the import, for errors only
+
     above = _above(place, account)
     container, _, name = place[len(above) :].partition("/")
     name = name if above == "az://" else unquote(name)
-    import shlex  # half a millisecond of the import, for errors only
-
     return f"--account-name {account.name} --container-name {container} --name {shlex.quote(name)}"
 
 
